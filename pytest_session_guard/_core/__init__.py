@@ -1,0 +1,1 @@
+"""The part that decides: no I/O, no clock, no environment, no threads."""

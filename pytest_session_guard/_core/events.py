@@ -1,0 +1,192 @@
+"""What an audit event means to do: a table from event names to intents.
+
+Only data in, only data out. Arguments come as CPython hands them to an audit hook: paths may be ``str``, ``bytes``,
+``os.PathLike`` or an open descriptor, ``dir_fd`` is -1 where none was given. The table and its argument orders are
+those of https://docs.python.org/3/library/audit_events.html.
+
+Events that do not exist: ``os.mkfifo``, ``os.mknod``, writes through open descriptors, readline's history, SQLite's
+ATTACH. Wrappers and kernel layers stand in for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+from pytest_session_guard._core.zones import Action
+
+# O_TRUNC belongs here: O_RDONLY|O_TRUNC empties a file. O_TMPFILE does not: its bits hold O_DIRECTORY.
+WRITE_FLAGS: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+TMPFILE: Final = getattr(os, "O_TMPFILE", 0)
+NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+# Requests that change a file through a descriptor opened for reading: FS_IOC_SETFLAGS (64 and 32 bit),
+# FS_IOC_FSSETXATTR, FS_IOC_SETVERSION; FICLONE and FICLONERANGE write into the descriptor that they are called on.
+CHANGING_IOCTLS: Final = frozenset({0x40086602, 0x40046602, 0x401C5820, 0x40087602, 0x40049409, 0x4020940D})
+MAP_ACCESS_HARMLESS: Final = frozenset({1, 3})  # mmap.ACCESS_READ, mmap.ACCESS_COPY
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One object that an event is about to change.
+
+    :param path: as handed over by the caller; an ``int`` is an open descriptor.
+    :param dir_fd: the directory that a relative path starts from; -1 is the working directory, ``None`` is unknown.
+    :param follows: whether a symlink as last component is followed.
+    :param creates: a missing path is created (else a missing path fails by itself).
+    :param replaces: what stands at the path is replaced by another object (rename over), not changed.
+    :param directory: the new object is a directory.
+    """
+
+    action: Action
+    path: Any
+    dir_fd: int | None = -1
+    follows: bool = True
+    creates: bool = False
+    replaces: bool = False
+    directory: bool = False
+
+
+Intents = tuple[Intent, ...]
+NOTHING: Final[Intents] = ()
+
+
+def open_intents(path: Any, mode: str | None, flags: int) -> Intents:
+    """What the ``open`` event is about to do; nothing for reads.
+
+    `os.open` hides its ``dir_fd`` (cpython#116429); it is told from the others by its missing mode.
+    """
+    if not flags & WRITE_FLAGS:
+        return NOTHING
+    if TMPFILE and flags & TMPFILE == TMPFILE:
+        # A nameless file in that directory; linkat can name it later.
+        return (Intent(Action.CREATE, path, None if mode is None else -1, creates=True, directory=True),)
+    exclusive = flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
+    return (
+        Intent(
+            Action.CHANGE,
+            path,
+            None if mode is None else -1,
+            follows=not (exclusive or flags & NOFOLLOW),
+            creates=bool(flags & os.O_CREAT),
+        ),
+    )
+
+
+def _remove(path: Any, dir_fd: int = -1) -> Intents:
+    return (Intent(Action.DELETE, path, dir_fd, follows=False),)
+
+
+def _rename(src: Any, dst: Any, src_dir_fd: int = -1, dst_dir_fd: int = -1) -> Intents:
+    return (
+        Intent(Action.DELETE, src, src_dir_fd, follows=False),
+        Intent(Action.DELETE, dst, dst_dir_fd, follows=False, creates=True, replaces=True),
+    )
+
+
+def _mkdir(path: Any, _mode: int = 0, dir_fd: int = -1) -> Intents:
+    return (Intent(Action.CREATE, path, dir_fd, follows=False, creates=True, directory=True),)
+
+
+def _link(src: Any, dst: Any, src_dir_fd: int = -1, dst_dir_fd: int = -1) -> Intents:
+    # The source changes too: its link count and ctime; and an alias of a protected file is a way round every path rule.
+    return (
+        Intent(Action.CHANGE, src, src_dir_fd, follows=True),
+        Intent(Action.CREATE, dst, dst_dir_fd, follows=False, creates=True),
+    )
+
+
+def _symlink(_src: Any, dst: Any, dir_fd: int = -1) -> Intents:
+    return (Intent(Action.CREATE, dst, dir_fd, follows=False, creates=True),)
+
+
+def _change(path: Any, *_values: Any) -> Intents:
+    return (Intent(Action.CHANGE, path),)
+
+
+def _chmod(path: Any, _mode: int = 0, dir_fd: int = -1) -> Intents:
+    return (Intent(Action.CHANGE, path, dir_fd),)
+
+
+def _chown(path: Any, _uid: int = -1, _gid: int = -1, dir_fd: int = -1) -> Intents:
+    return (Intent(Action.CHANGE, path, dir_fd),)
+
+
+def _utime(path: Any, _times: Any = None, _ns: Any = None, dir_fd: int = -1) -> Intents:
+    return (Intent(Action.CHANGE, path, dir_fd),)
+
+
+def _sqlite(database: Any, *_rest: Any) -> Intents:
+    path = sqlite_path(database)
+    return NOTHING if path is None else (Intent(Action.CHANGE, path, creates=True),)
+
+
+def _mmap(fileno: int, _length: int = 0, access: int = 0, *_rest: Any) -> Intents:
+    return NOTHING if fileno == -1 or access in MAP_ACCESS_HARMLESS else (Intent(Action.CHANGE, fileno),)
+
+
+def _ioctl(fd: Any, request: int = 0, *_rest: Any) -> Intents:
+    return (Intent(Action.CHANGE, fd),) if request & 0xFFFFFFFF in CHANGING_IOCTLS else NOTHING
+
+
+def _bind(_socket: Any, address: Any = None) -> Intents:
+    named = isinstance(address, (str, bytes)) and address[:1] not in ("", b"", "\0", b"\0")
+    return (Intent(Action.CREATE, address, follows=False, creates=True),) if named else NOTHING
+
+
+# `open` is not in the table: the hook tests its flags first, because most opens read.
+EVENTS: Final[Mapping[str, Callable[..., Intents]]] = {
+    "os.remove": _remove,
+    "os.rmdir": _remove,
+    "os.rename": _rename,
+    "os.mkdir": _mkdir,
+    "os.truncate": _change,
+    "os.link": _link,
+    "os.symlink": _symlink,
+    "os.chmod": _chmod,
+    "os.chown": _chown,
+    "os.utime": _utime,
+    "os.setxattr": _change,
+    "os.removexattr": _change,
+    "os.chflags": _change,
+    "sqlite3.connect": _sqlite,
+    "mmap.__new__": _mmap,
+    "fcntl.ioctl": _ioctl,
+    "socket.bind": _bind,
+}
+
+
+def intents_of(event: str, args: tuple[Any, ...]) -> Intents:
+    """What an audit event is about to change; nothing for events that only read.
+
+    :raises TypeError: the event has arguments that this table does not know.
+    """
+    if event == "open":
+        return open_intents(*args)
+    parse = EVENTS.get(event)
+    return NOTHING if parse is None else parse(*args)
+
+
+def sqlite_path(database: Any) -> Any:
+    """The file that a database argument names, or ``None`` when connecting to it cannot write (memory, read-only).
+
+    A name that starts with ``file:`` is read as the URI that it is when ``uri=True`` (percent escapes decoded); the event
+    does not say which was meant, and a real file of such a name is rarer than a URI.
+    """
+    raw = os.fsencode(database) if isinstance(database, (str, bytes)) else database
+    if not isinstance(raw, bytes):
+        return database
+    if raw in {b"", b":memory:"}:
+        return None
+    if not raw.startswith(b"file:"):
+        return database
+    rest, _, query = raw[5:].partition(b"#")[0].partition(b"?")
+    options = dict(pair.partition(b"=")[::2] for pair in query.split(b"&") if pair)
+    harmless = options.get(b"mode") in {b"ro", b"memory"} or options.get(b"immutable") in {b"1", b"true", b"yes", b"on"}
+    if rest.startswith(b"//"):
+        rest = b"/" + rest[2:].partition(b"/")[2]
+    path = unquote_to_bytes(rest)
+    return None if harmless or path in {b"", b":memory:"} else path

@@ -1,0 +1,304 @@
+"""The option table, and the one place where values become `Settings`.
+
+Adapters loop over `OPTIONS` for the command line, the ini file, ``--help`` and the README's table; nothing else knows
+an option's name. A wrong value fails here, naming the option, where the value came from and what is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.zones import Zone
+
+MODES: Final = ("off", "report", "enforce")  # weakest first
+LAYERS: Final = ("hook", "overlay", "seal", "manifest")
+ENVIRONMENT_MODE: Final = "SESSION_GUARD"
+
+Kind = Literal["word", "lines", "path"]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option, in every form that it has.
+
+    :param ini: its name in the ini file, or ``""`` when it has none.
+    :param flag: its name on the command line, or ``""``; a ``lines`` option's flag may be given repeatedly.
+    :param allowed: what a value may be, in the words of error messages and of the documentation.
+    """
+
+    ini: str
+    flag: str
+    kind: Kind
+    metavar: str
+    default: str
+    allowed: str
+    help: str
+
+    @property
+    def dest(self) -> str:
+        """The attribute that argparse stores the flag in."""
+        return self.flag.lstrip("-").replace("-", "_")
+
+    @property
+    def name(self) -> str:
+        """The name that people know the option by."""
+        return self.ini or self.flag
+
+
+OPTIONS: Final = (
+    Option("session_guard", "--session-guard", "word", "MODE", "enforce", "enforce, report or off",
+           "refuse touches of real data (enforce), keep the data and only report them (report), or do nothing (off)"),
+    Option("session_guard_protect", "--session-guard-protect", "lines", "PATH", "", "absolute paths, ~/... or {rootdir}/...",
+           "protect PATH too, also inside the rootdir"),
+    Option("session_guard_share", "--session-guard-share", "lines", "PATH", "", "absolute paths, ~/... or {rootdir}/...",
+           "let the run create files in PATH; they are removed at the end and nothing else there may change"),
+    Option("session_guard_free", "--session-guard-free", "lines", "PATH", "", "absolute paths, ~/..., {rootdir}/..., or globs",
+           "let the run do anything in PATH (a path or a glob), unrecorded"),
+    Option("session_guard_workspace", "--session-guard-workspace", "word", "ZONE", "workspace",
+           "free, workspace, shared or protected", "zone of the rootdir"),
+    Option("session_guard_home", "--session-guard-home", "word", "WHAT", "keep", "keep or redirect",
+           "give the run a home of its own (redirect), or the real one to read (keep)"),
+    Option("session_guard_redirect", "", "lines", "TARGET = PLACE", "", "lines of TARGET = PLACE",
+           "send TARGET (module:ATTR, env:NAME or a real path) to PLACE in each test's private directory"),
+    Option("session_guard_reset", "", "lines", "MODULE:ATTR", "", "lines of module:ATTR",
+           "start every test with this container or cache empty, or this value as it was"),
+    Option("session_guard_layers", "--session-guard-layers", "word", "LIST", "auto",
+           "auto, or a comma list of hook, overlay, seal, manifest", "layers to use"),
+    Option("session_guard_require", "--session-guard-require", "word", "LIST", "",
+           "a comma list of hook, overlay, seal, manifest", "layers without which the run stops at once, exit status 4"),
+    Option("session_guard_tag", "", "lines", "GLOB", "", "globs",
+           "tag files of shared zones that match GLOB as artifacts by themselves"),
+    Option("session_guard_dir", "--session-guard-dir", "path", "PATH", ".session_guard", "a path, relative to the rootdir or absolute",
+           "directory of the ledger"),
+    Option("", "--session-guard-json", "path", "PATH", "", "a path", "write the report as JSON to PATH"),
+    Option("", "--session-guard-html", "path", "PATH", "", "a path", "write the report as a web page to PATH"),
+)  # fmt: skip
+
+BY_NAME: Final = {option.name: option for option in OPTIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A raw value and where it came from (``command line``, ``pyproject.toml``, ``environment``, ``default``)."""
+
+    raw: Any
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a list option, with its source."""
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """One line of ``session_guard_redirect``, taken apart.
+
+    :param kind: ``attribute`` (`module:ATTR`), ``environment`` (`env:NAME`) or ``root`` (a real path).
+    :param place: relative to the private directory; stays inside it.
+    """
+
+    kind: Literal["attribute", "environment", "root"]
+    target: str
+    place: str
+    source: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All options of a run, checked; each list keeps its lines' sources."""
+
+    mode: str = "enforce"
+    mode_source: str = "default"
+    protect: tuple[Line, ...] = ()
+    share: tuple[Line, ...] = ()
+    free: tuple[Line, ...] = ()
+    workspace: Zone = Zone.WORKSPACE
+    workspace_source: str = "default"
+    home: str = "keep"
+    redirects: tuple[Redirect, ...] = ()
+    resets: tuple[Line, ...] = ()
+    layers: tuple[str, ...] = ("auto",)
+    require: tuple[str, ...] = ()
+    tag: tuple[str, ...] = ()
+    directory: str = ".session_guard"
+    directory_source: str = "default"
+    json_path: str = ""
+    html_path: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def merge(raw: Mapping[str, Sequence[Value]]) -> Settings:
+    """Check raw values and merge them.
+
+    :param raw: option name (see `Option.name`) to its values, strongest source first; options that nobody set may
+        be missing. ``lines`` options add up over their sources, of the others the first counts.
+    :raises ConfigurationError: a value is not allowed.
+    """
+    unknown = set(raw) - set(BY_NAME)
+    assert not unknown, f"unreachable because adapters loop over OPTIONS, got {unknown}"
+    pick = _Picker(raw)
+    mode, mode_source, notes = _mode(pick)
+    workspace, workspace_source = pick.word("session_guard_workspace", tuple(Zone))
+    home, _ = pick.word("session_guard_home", ("keep", "redirect"))
+    directory = pick.first("session_guard_dir")
+    if not str(directory.raw).strip():
+        raise pick.wrong("session_guard_dir", directory, "is empty")
+    return Settings(
+        mode=mode,
+        mode_source=mode_source,
+        protect=pick.paths("session_guard_protect"),
+        share=pick.paths("session_guard_share"),
+        free=pick.paths("session_guard_free", globs=True),
+        workspace=Zone(workspace),
+        workspace_source=workspace_source,
+        home=home,
+        redirects=tuple(parse_redirect(line) for line in pick.lines("session_guard_redirect")),
+        resets=tuple(_check_reset(line) for line in pick.lines("session_guard_reset")),
+        layers=pick.layers("session_guard_layers", auto=True),
+        require=pick.layers("session_guard_require", auto=False),
+        tag=tuple(line.text for line in pick.lines("session_guard_tag")),
+        directory=str(directory.raw),
+        directory_source=directory.source,
+        json_path=str(pick.first("--session-guard-json").raw),
+        html_path=str(pick.first("--session-guard-html").raw),
+        notes=notes,
+    )
+
+
+class _Picker:
+    """Reads raw values by option name; every complaint names option and source."""
+
+    def __init__(self, raw: Mapping[str, Sequence[Value]]) -> None:
+        self.raw = raw
+
+    def values(self, name: str) -> Sequence[Value]:
+        return self.raw.get(name, ())
+
+    def first(self, name: str) -> Value:
+        values = [value for value in self.values(name) if value.source != ENVIRONMENT_MODE]
+        return values[0] if values else Value(BY_NAME[name].default, "default")
+
+    def wrong(self, name: str, value: Value | Line, problem: str) -> ConfigurationError:
+        got = value.raw if isinstance(value, Value) else value.text
+        return ConfigurationError(name, value.source, f"{problem}, got {got!r}", BY_NAME[name].allowed)
+
+    def word(self, name: str, allowed: Sequence[str]) -> tuple[str, str]:
+        value = self.first(name)
+        word = str(value.raw).strip()
+        if word not in allowed:
+            raise self.wrong(name, value, "is not one of the words it takes")
+        return word, value.source
+
+    def lines(self, name: str) -> tuple[Line, ...]:
+        out: dict[str, Line] = {}
+        for value in self.values(name):
+            rows = value.raw.splitlines() if isinstance(value.raw, str) else value.raw
+            for row in rows:
+                text = str(row).strip()
+                if not text and isinstance(value.raw, str) and len(rows) > 1:
+                    continue
+                out.setdefault(text, Line(text, value.source))
+        return tuple(out.values())
+
+    def paths(self, name: str, globs: bool = False) -> tuple[Line, ...]:
+        lines = self.lines(name)
+        for line in lines:
+            if not line.text:
+                raise self.wrong(name, line, "is empty")
+            if not is_anchored(line.text) and not (globs and is_glob(line.text)):
+                raise self.wrong(name, line, "is a relative path")
+        return lines
+
+    def layers(self, name: str, auto: bool) -> tuple[str, ...]:
+        value = self.first(name)
+        words = tuple(word.strip() for word in str(value.raw).split(",") if word.strip())
+        if auto and words in {(), ("auto",)}:
+            return ("auto",)
+        for word in words:
+            if word not in LAYERS:
+                raise self.wrong(name, value, f"holds the unknown layer {word!r}")
+        return words
+
+
+def _mode(pick: _Picker) -> tuple[str, str, tuple[str, ...]]:
+    """The mode; the environment's is a floor that ini, conftest and command line may tighten but not weaken."""
+    word, source = pick.word("session_guard", MODES)
+    floor = next((value for value in pick.values("session_guard") if value.source == ENVIRONMENT_MODE), None)
+    if floor is None or not str(floor.raw).strip():
+        return word, source, ()
+    least = str(floor.raw).strip()
+    if least not in MODES:
+        raise ConfigurationError(
+            ENVIRONMENT_MODE,
+            "environment",
+            f"is not one of the words it takes, got {least!r}",
+            "enforce, report or off",
+        )
+    if MODES.index(word) >= MODES.index(least):
+        return word, source, ()
+    note = f"SESSION_GUARD={least} in the environment outranks {word!r} ({source})"
+    return least, "environment: SESSION_GUARD", (note,)
+
+
+def is_anchored(path: str) -> bool:
+    """Whether a configured path has a fixed start, so that it means the same from every working directory."""
+    return path.startswith(("/", "~", "{rootdir}")) or re.match(r"[A-Za-z]:[\\/]", path) is not None
+
+
+def is_glob(path: str) -> bool:
+    """Whether a configured path is a glob."""
+    return any(sign in path for sign in "*?[")
+
+
+def parse_redirect(line: Line) -> Redirect:
+    """Take one ``TARGET = PLACE`` line apart.
+
+    :raises ConfigurationError: it has another shape, or its place leaves the private directory.
+    """
+    complain: Callable[[str], ConfigurationError] = lambda problem: ConfigurationError(  # noqa: E731
+        "session_guard_redirect",
+        line.source,
+        f"{problem}, got {line.text!r}",
+        "module:ATTR = PLACE, env:NAME = PLACE or ~/real/path = PLACE, with PLACE relative to the test's private directory",
+    )
+    target, sign, place = (part.strip() for part in line.text.rpartition("="))
+    if not sign or not target or not place:
+        raise complain("is no TARGET = PLACE line")
+    if not is_inside_place(place):
+        raise complain("has a place that leaves the private directory")
+    if target.startswith("env:"):
+        if not re.fullmatch(r"[^=\s]+", target[4:]):
+            raise complain("names no environment variable")
+        return Redirect("environment", target[4:], place, line.source)
+    if is_anchored(target):
+        return Redirect("root", target, place, line.source)
+    if not is_attribute(target):
+        raise complain("has a target that is neither module:ATTR nor env:NAME nor an absolute path")
+    return Redirect("attribute", target, place, line.source)
+
+
+def is_inside_place(place: str) -> bool:
+    """Whether a place stays inside the private directory: relative, not empty, and never above its start."""
+    parts = place.replace("\\", "/").split("/")
+    return bool(place) and not is_anchored(place) and ".." not in parts and "\0" not in place
+
+
+def is_attribute(target: str) -> bool:
+    """Whether ``target`` has the form ``package.module:ATTR`` or ``package.module:Class.attr``."""
+    return re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*", target) is not None
+
+
+def _check_reset(line: Line) -> Line:
+    if not is_attribute(line.text):
+        raise ConfigurationError(
+            "session_guard_reset", line.source, f"is not of the form it takes, got {line.text!r}", "module:ATTR"
+        )
+    return line
