@@ -1,0 +1,1 @@
+"""What refuses, sees or mends: independent siblings that never import each other."""

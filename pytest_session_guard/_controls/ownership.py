@@ -1,0 +1,137 @@
+"""What the run created: the paths and objects that it may change and remove.
+
+The hook is asked before a creation happens, so the new object's identity is not known yet. The intent goes to the journal
+at once; the object is looked at a moment later (at the next touch, or at the end of the test) and counts as ours only when
+its birth lies between the intent and a short while after. What cannot be settled so is not ours: it is kept, and named.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from pytest_session_guard._core.records import Identity
+from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.identity import birth_ns
+
+# The kernel stamps births with its coarse clock, which runs up to a tick (10 ms at 100 Hz) behind time_ns().
+CLOCK_SLACK_NS: Final = 20_000_000
+# Between an audit event and the system call lie microseconds; a descheduled process may need longer.
+SETTLE_WINDOW_NS: Final = 2_000_000_000
+
+
+class Ownership:
+    """The artifacts of the run, as far as this process knows them.
+
+    :param journal: writes a record, or raises `LedgerError`.
+    :param others: new records of the run's other processes; asked only before something is refused.
+    """
+
+    def __init__(
+        self, journal: Callable[[Mapping[str, Any]], None], others: Callable[[], Iterable[Mapping[str, Any]]]
+    ) -> None:
+        self._journal = journal
+        self._others = others
+        self._pending: dict[str, tuple[int, bool]] = {}
+        self._by_object: dict[tuple[int, int], Identity] = {}
+        self.paths: dict[str, Identity] = {}
+        self._lock = threading.RLock()
+
+    def intend(self, path: str, directory: bool) -> None:
+        """Write down that ``path`` is about to be created.
+
+        :raises LedgerError: it could not be written down, so it must not be created.
+        """
+        self._journal({"kind": "intent", "path": path, "directory": directory})
+        self._pending[path] = (Raw.time_ns(), directory)
+
+    def settle(self) -> None:
+        """Look at what was about to be created, and write down what came of it.
+
+        :raises LedgerError: it could not be written down.
+        """
+        while self._pending:
+            try:
+                path, (intended_ns, directory) = self._pending.popitem()
+            except KeyError:
+                return  # another thread took the last one
+            self._settle_one(path, intended_ns, directory)
+
+    def _settle_one(self, path: str, intended_ns: int, directory: bool) -> None:
+        try:
+            found = Raw.lstat(path)
+        except OSError:
+            return  # an intent without an object is nothing
+        born = birth_ns(path, found)
+        # Without a birth time the change time is the best there is: it cannot be set from outside.
+        moment = found.st_ctime_ns if born is None else born
+        if not intended_ns - CLOCK_SLACK_NS <= moment <= intended_ns + SETTLE_WINDOW_NS:
+            return
+        self.claim(path, Identity(found.st_dev, found.st_ino, born), stat.S_ISDIR(found.st_mode) or directory)
+
+    def claim(self, path: str, identity: Identity, directory: bool = False) -> None:
+        """Write down that the object at ``path`` is the run's.
+
+        :raises LedgerError: it could not be written down.
+        """
+        self._journal({"kind": "created", "path": path, "identity": identity.to_json(), "directory": directory})
+        self._remember(path, identity)
+
+    def _remember(self, path: str, identity: Identity) -> None:
+        self._by_object[identity.device, identity.inode] = identity
+        self.paths[path] = identity
+
+    def moved(self, source: str, target: str) -> None:
+        """Write down that one of our own is about to be renamed, with all that lies below it."""
+        self._journal({"kind": "moved", "path": source, "to": target})
+        self._rename(source, target)
+
+    def _rename(self, source: str, target: str) -> None:
+        with self._lock:
+            inside = [path for path in list(self.paths) if path == source or path.startswith(source + "/")]
+            for path in inside:
+                self.paths[target + path[len(source) :]] = self.paths.pop(path)
+
+    def removed(self, path: str) -> None:
+        """Forget one of our own that is about to be removed: its inode number will be given out again."""
+        self._journal({"kind": "removed", "path": path})
+        self.forget(path)
+
+    def forget(self, path: str) -> None:
+        """Forget a path without a record."""
+        identity = self.paths.pop(path, None)
+        if identity is not None:
+            self._by_object.pop((identity.device, identity.inode), None)
+
+    def owns(self, path: str, found: os.stat_result, ask_others: bool = False) -> bool:
+        """Whether the object at ``path`` is one that the run created.
+
+        :param found: the object's `lstat`.
+        :param ask_others: read the other processes' journals too when this one does not know it.
+        """
+        if self._pending:
+            self.settle()
+        if self._knows(path, found):
+            return True
+        if not ask_others:
+            return False
+        self.learn(self._others())
+        return self._knows(path, found)
+
+    def _knows(self, path: str, found: os.stat_result) -> bool:
+        recorded = self._by_object.get((found.st_dev, found.st_ino))
+        return recorded is not None and (recorded.birth_ns is None or birth_ns(path, found) == recorded.birth_ns)
+
+    def learn(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take in what the run's other processes created, moved and removed."""
+        for record in records:
+            match record:
+                case {"kind": "created", "path": str() as path, "identity": identity}:
+                    self._remember(path, Identity.parse(identity))
+                case {"kind": "moved", "path": str() as source, "to": str() as target}:
+                    self._rename(source, target)
+                case {"kind": "removed", "path": str() as path}:
+                    self.forget(path)

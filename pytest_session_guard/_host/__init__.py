@@ -1,0 +1,1 @@
+"""System calls, one family a file; knows no policy."""

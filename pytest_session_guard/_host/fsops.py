@@ -1,0 +1,218 @@
+"""The only place that writes to disk, through primitives captured at import.
+
+Tests replace `os` functions, and fake file systems replace the `os` module in every module that holds one. The
+primitives here are class attributes, bound before any test code runs, which neither reaches.
+
+Our own writes raise audit events as everybody's do. They name their paths as `OwnPath`, a type that the hook knows and
+lets through, so no busy flag is needed (a signal handler that runs while such a flag is up would be let through too).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+CACHEDIR_TAG: Final = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n"
+    b"# This directory holds the ledger of pytest-session-guard.\n"
+    b"# About cache directory tags: https://bford.info/cachedir/spec.html\n"
+)
+STATE_README: Final = b"""The ledger of pytest-session-guard: what its runs created and touched, and copies of what they changed.
+
+Keep it out of version control (it ignores itself). `session-guard runs` lists what is here, `session-guard restore RUN`
+brings back what a run changed, `session-guard clean` finishes what a killed run left. Deleting this directory while no
+run is alive loses the copies, and nothing else.
+"""
+
+
+class OwnPath(str):
+    """A path that this package itself is about to change; the hook lets it through."""
+
+    __slots__ = ()
+
+
+class Raw:
+    """Captured primitives. Call them as ``Raw.lstat(path)``; they are builtins, so nothing binds."""
+
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    read = staticmethod(os.read)
+    write = staticmethod(os.write)
+    stat = staticmethod(os.stat)
+    lstat = staticmethod(os.lstat)
+    fstat = staticmethod(os.fstat)
+    readlink = staticmethod(os.readlink)
+    scandir = staticmethod(os.scandir)
+    listdir = staticmethod(os.listdir)
+    mkdir = staticmethod(os.mkdir)
+    unlink = staticmethod(os.unlink)
+    rmdir = staticmethod(os.rmdir)
+    rename = staticmethod(os.rename)
+    link = staticmethod(os.link)
+    symlink = staticmethod(os.symlink)
+    chmod = staticmethod(os.chmod)
+    utime = staticmethod(os.utime)
+    fsync = staticmethod(os.fsync)
+    getpid = staticmethod(os.getpid)
+    getcwd = staticmethod(os.getcwd)
+    time_ns = staticmethod(time.time_ns)
+    exit_now = staticmethod(os._exit)
+
+
+def write_all(fd: int, content: bytes) -> None:
+    """Write all of ``content``; one system call unless the kernel takes less.
+
+    :raises OSError: what the kernel said; part of the content may be written.
+    """
+    view = memoryview(content)
+    while view:
+        view = view[Raw.write(fd, view) :]
+
+
+def read_file(path: str, start: int = 0) -> bytes:
+    """The content of a regular file from byte ``start`` on; never opens a pipe or a device, never follows a symlink.
+
+    :raises OSError: it cannot be read, or is no regular file.
+    """
+    fd = Raw.open(OwnPath(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        if not stat.S_ISREG(Raw.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        os.lseek(fd, start, os.SEEK_SET)
+        pieces = []
+        while piece := Raw.read(fd, 1 << 20):
+            pieces.append(piece)
+        return b"".join(pieces)
+    finally:
+        Raw.close(fd)
+
+
+def create_file(path: str, content: bytes = b"", mode: int = 0o600) -> None:
+    """A new file with this content; never an existing one.
+
+    :raises FileExistsError: something stands there.
+    :raises OSError: it cannot be written; what was begun is removed.
+    """
+    fd = Raw.open(OwnPath(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        write_all(fd, content)
+    except OSError:
+        Raw.unlink(OwnPath(path))
+        raise
+    finally:
+        Raw.close(fd)
+
+
+def replace_file(path: str, content: bytes, mode: int = 0o600, durable: bool = False) -> None:
+    """``content`` at ``path``, all or nothing: written beside it and renamed over it.
+
+    :param durable: sync before the rename, so that a power cut leaves the old or the new content.
+    :raises OSError: it cannot be written; ``path`` is as it was.
+    """
+    beside = f"{path}.{Raw.getpid()}.{Raw.time_ns():x}.tmp"
+    fd = Raw.open(OwnPath(beside), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        try:
+            write_all(fd, content)
+            if durable:
+                Raw.fsync(fd)
+        finally:
+            Raw.close(fd)
+        Raw.rename(OwnPath(beside), OwnPath(path))
+    except OSError:
+        Raw.unlink(OwnPath(beside))
+        raise
+
+
+def open_for_append(path: str) -> int:
+    """A descriptor that appends to a new private file; ours for as long as the process lives.
+
+    :raises FileExistsError: something stands there; a journal is never shared and never continued.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+    return Raw.open(OwnPath(path), flags, 0o600)
+
+
+def make_directory(path: str, mode: int = 0o700) -> None:
+    """A directory at ``path`` with missing parents; fine when there is one already.
+
+    :raises OSError: it cannot be made, or something else stands there.
+    """
+    try:
+        Raw.mkdir(OwnPath(path), mode)
+    except FileExistsError:
+        if not stat.S_ISDIR(Raw.stat(OwnPath(path)).st_mode):
+            raise
+    except FileNotFoundError:
+        make_directory(path.rpartition("/")[0] or "/", mode)
+        make_directory(path, mode)
+
+
+def make_state_directory(path: str) -> None:
+    """The labelled directory of all runs, made aside and renamed, so that nobody sees it without its labels.
+
+    :raises OSError: it cannot be made; or what stands there is a symlink, no directory, or somebody else's.
+    """
+    try:
+        found = Raw.lstat(path)
+    except FileNotFoundError:
+        _make_labelled(path)
+        found = Raw.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "is no directory of ours (a symlink or a file stands there)", path)
+    if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
+        raise PermissionError(errno.EPERM, f"belongs to another user (uid {found.st_uid})", path)
+
+
+def _make_labelled(path: str) -> None:
+    aside = f"{path}.{Raw.getpid()}.{Raw.time_ns():x}.tmp"
+    make_directory(aside)
+    make_directory(f"{aside}/runs")
+    create_file(f"{aside}/.gitignore", b"# made by pytest-session-guard\n*\n", 0o644)
+    create_file(f"{aside}/README.md", STATE_README, 0o644)
+    create_file(f"{aside}/CACHEDIR.TAG", CACHEDIR_TAG, 0o644)
+    try:
+        Raw.rename(OwnPath(aside), OwnPath(path))
+    except OSError as problem:
+        for name in (".gitignore", "README.md", "CACHEDIR.TAG"):
+            Raw.unlink(OwnPath(f"{aside}/{name}"))
+        Raw.rmdir(OwnPath(f"{aside}/runs"))
+        Raw.rmdir(OwnPath(aside))
+        if problem.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
+def clock_ns(directory: str) -> int:
+    """Now, by the clock of the file system that holds ``directory``, in nanoseconds: the time it would stamp a file with.
+
+    :raises OSError: nothing can be created there.
+    """
+    tmpfile = getattr(os, "O_TMPFILE", None)
+    if tmpfile is not None:
+        try:
+            fd = Raw.open(OwnPath(directory), tmpfile | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        except OSError as problem:
+            if problem.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+                raise
+        else:
+            with closing(fd):
+                return Raw.fstat(fd).st_mtime_ns
+    path = OwnPath(f"{directory}/.session-guard-clock.{Raw.getpid()}.{Raw.time_ns():x}")
+    fd = Raw.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with closing(fd):
+        Raw.unlink(path)
+        return Raw.fstat(fd).st_mtime_ns
+
+
+@contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """Close a descriptor at the end of the block."""
+    try:
+        yield fd
+    finally:
+        Raw.close(fd)
