@@ -103,7 +103,8 @@ class Ownership:
     def forget(self, path: str) -> None:
         """Forget a path without a record."""
         identity = self.paths.pop(path, None)
-        if identity is not None:
+        # With a birth time the identity never comes again, and the object may live on under another name (hard links).
+        if identity is not None and identity.birth_ns is None:
             self._by_object.pop((identity.device, identity.inode), None)
 
     def owns(self, path: str, found: os.stat_result, ask_others: bool = False) -> bool:
@@ -121,6 +122,13 @@ class Ownership:
         self.learn(self._others())
         return self._knows(path, found)
 
+    def is_own(self, identity: Identity) -> bool | None:
+        """Whether the run made this very object; ``None`` when its file system cannot tell it from a later one."""
+        recorded = self._by_object.get((identity.device, identity.inode))
+        if recorded is None or recorded != identity:
+            return False
+        return None if identity.birth_ns is None else True
+
     def _knows(self, path: str, found: os.stat_result) -> bool:
         recorded = self._by_object.get((found.st_dev, found.st_ino))
         return recorded is not None and (recorded.birth_ns is None or birth_ns(path, found) == recorded.birth_ns)
@@ -135,3 +143,6 @@ class Ownership:
                     self._rename(source, target)
                 case {"kind": "removed", "path": str() as path}:
                     self.forget(path)
+                case {"kind": "removed", "paths": [*paths]}:
+                    for path in paths:
+                        self.forget(path)

@@ -6,7 +6,9 @@ SessionGuardError
 ├── DataChangedError        also AssertionError: `unchanged()` saw a difference
 ├── ConfigurationError      also ValueError: an option's value cannot be used
 ├── LayerUnavailableError   also RuntimeError: a layer cannot be had here
-└── LedgerError             also OSError: the run's own record cannot be kept
+├── LedgerError             also OSError: the run's own record cannot be kept
+├── PreimageError           also OSError: what is about to be changed cannot be kept
+└── MarkerError             also ValueError: a document cannot carry the marker
 
 SessionGuardWarning
 ├── LateWriterWarning       something wrote to a target between tests
@@ -161,6 +163,47 @@ class LedgerError(SessionGuardError, OSError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.path, self.reason)
+
+
+@final
+class PreimageError(SessionGuardError, OSError):
+    """No copy of a file can be kept, so the run may not change it.
+
+    :param path: the file; it is as it was.
+    :param reason: why, one clause.
+    """
+
+    slug = "preimage-failed"
+    __module__ = "pytest_session_guard"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(errno.EIO, reason, path)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"no pre-image kept: {self.path!r} {self.reason}\n  [{self.slug}]"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.reason)
+
+
+@final
+class MarkerError(SessionGuardError, ValueError):
+    """A document cannot carry the marker, because it is not what its name says.
+
+    :param path: the document; it is as it was.
+    :param problem: what is wrong with it, one clause.
+    """
+
+    slug = "marker-refused"
+    __module__ = "pytest_session_guard"
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"not tagged: {self.path!r} {self.problem}\n  [{self.slug}]"
 
 
 class SessionGuardWarning(UserWarning):

@@ -4,7 +4,7 @@ Only data in, only data out. Arguments come as CPython hands them to an audit ho
 ``os.PathLike`` or an open descriptor, ``dir_fd`` is -1 where none was given. The table and its argument orders are
 those of https://docs.python.org/3/library/audit_events.html.
 
-Events that do not exist: ``os.mkfifo``, ``os.mknod``, writes through open descriptors, readline's history, SQLite's
+CPython raises nothing for ``os.mkfifo``, ``os.mknod``, writes through open descriptors, readline's history and SQLite's
 ATTACH. Wrappers and kernel layers stand in for them.
 """
 
@@ -39,6 +39,7 @@ class Intent:
     :param creates: a missing path is created (else a missing path fails by itself).
     :param replaces: what stands at the path is replaced by another object (rename over), not changed.
     :param directory: the new object is a directory.
+    :param nameless: the new object has no name yet (``O_TMPFILE``); the path is its directory.
     """
 
     action: Action
@@ -48,6 +49,7 @@ class Intent:
     creates: bool = False
     replaces: bool = False
     directory: bool = False
+    nameless: bool = False
 
 
 Intents = tuple[Intent, ...]
@@ -63,11 +65,11 @@ def open_intents(path: Any, mode: str | None, flags: int) -> Intents:
         return NOTHING
     if TMPFILE and flags & TMPFILE == TMPFILE:
         # A nameless file in that directory; linkat can name it later.
-        return (Intent(Action.CREATE, path, None if mode is None else -1, creates=True, directory=True),)
+        return (Intent(Action.CREATE, path, None if mode is None else -1, creates=True, nameless=True),)
     exclusive = flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
     return (
         Intent(
-            Action.CHANGE,
+            Action.CREATE if exclusive else Action.CHANGE,
             path,
             None if mode is None else -1,
             follows=not (exclusive or flags & NOFOLLOW),
@@ -89,6 +91,10 @@ def _rename(src: Any, dst: Any, src_dir_fd: int = -1, dst_dir_fd: int = -1) -> I
 
 def _mkdir(path: Any, _mode: int = 0, dir_fd: int = -1) -> Intents:
     return (Intent(Action.CREATE, path, dir_fd, follows=False, creates=True, directory=True),)
+
+
+def _node(path: Any, _mode: int = 0, dir_fd: int = -1) -> Intents:
+    return (Intent(Action.CREATE, path, dir_fd, follows=False, creates=True),)
 
 
 def _link(src: Any, dst: Any, src_dir_fd: int = -1, dst_dir_fd: int = -1) -> Intents:
@@ -143,6 +149,8 @@ EVENTS: Final[Mapping[str, Callable[..., Intents]]] = {
     "os.rmdir": _remove,
     "os.rename": _rename,
     "os.mkdir": _mkdir,
+    "os.mkfifo": _node,  # raised by our own wrapper
+    "os.mknod": _node,  # raised by our own wrapper
     "os.truncate": _change,
     "os.link": _link,
     "os.symlink": _symlink,

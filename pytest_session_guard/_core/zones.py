@@ -149,6 +149,18 @@ class Policy:
                 return free
         raise AssertionError("unreachable because every policy has a rule for /")
 
+    def rule_at(self, path: str, parent_rule: Rule) -> Rule:
+        """The rule that governs a path whose parent's rule is known; the same answer as `rule_for`, for less.
+
+        :param path: clean, absolute and resolved.
+        """
+        rule = self.by_prefix.get(path)
+        if rule is not None:
+            return rule
+        if parent_rule.zone is Zone.FREE:
+            return parent_rule
+        return self._freed_by_pattern(path) or parent_rule
+
     def _freed_by_pattern(self, candidate: str) -> Rule | None:
         name = candidate.rpartition("/")[2]
         for expression, whole_path, pattern in self.matchers:
@@ -221,7 +233,11 @@ def decide(policy: Policy, action: Action, path: str, standing: Standing) -> Dec
     :param standing: what stands at the path now; the caller looked.
     :raises ValueError: the path is relative.
     """
-    rule = policy.rule_for(path)
+    return decide_by(policy, policy.rule_for(path), action, path, standing)
+
+
+def decide_by(policy: Policy, rule: Rule, action: Action, path: str, standing: Standing) -> Decision:
+    """`decide` for a caller that has looked up the path's rule already."""
     if action is Action.DELETE and standing is not Standing.ABSENT:
         below = policy.holds_guarded(path)
         if below is not None:

@@ -13,9 +13,9 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 CACHEDIR_TAG: Final = (
     b"Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -47,7 +47,7 @@ class Raw:
     lstat = staticmethod(os.lstat)
     fstat = staticmethod(os.fstat)
     readlink = staticmethod(os.readlink)
-    scandir = staticmethod(os.scandir)
+    scandir: Callable[[str], Iterator[os.DirEntry[str]]] = staticmethod(os.scandir)
     listdir = staticmethod(os.listdir)
     mkdir = staticmethod(os.mkdir)
     unlink = staticmethod(os.unlink)
@@ -56,6 +56,7 @@ class Raw:
     link = staticmethod(os.link)
     symlink = staticmethod(os.symlink)
     chmod = staticmethod(os.chmod)
+    chown: Any = getattr(os, "chown", None)  # Windows has no owners to keep: never called there
     utime = staticmethod(os.utime)
     fsync = staticmethod(os.fsync)
     getpid = staticmethod(os.getpid)

@@ -1,0 +1,239 @@
+"""One touch, from intent to verdict: where it leads, what the policy says, what goes to the ledger, what is raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import stat_result
+from stat import S_ISREG
+from time import time
+from typing import Any, Final
+
+from pytest_session_guard._controls.audit.attribution import Culprit, changes_link_itself, culprit, writes_bytecode
+from pytest_session_guard._controls.audit.locate import Locator, Target, UncheckableError
+from pytest_session_guard._core.errors import LedgerError, ProtectedPathError
+from pytest_session_guard._core.events import Intent, intents_of
+from pytest_session_guard._core.records import Identity, Outcome, Span, Touch
+from pytest_session_guard._core.zones import Action, Decision, Policy, Rule, Standing, Verdict, Zone, decide_by
+from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.identity import birth_ns
+
+BYTECODE: Final = "the import system caches bytecode there"
+_METADATA_EVENTS: Final = frozenset({"os.utime", "os.chmod", "os.chown", "os.setxattr", "os.removexattr"})
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the gate asks of the rest of the run.
+
+    :param touched: takes a touch to the ledger, then to the report; the touch is on disk when it returns.
+    :param message: the text of a refusal.
+    :param intend, moved, removed, owns, claim: the run's ownership (see `ownership`).
+    :param preserve: keeps a pre-image of what stands at a path before it changes; raises when it cannot.
+    :param report_only: what becomes of a violation that must not be refused: ``contained``, ``preserved`` or, where
+        neither is possible, ``refused``.
+    :param alias: another name of a file inside a guarded place, if it has one (hard links).
+    :param span: the test and phase that runs now, as the current thread sees it.
+    :param expected: whether refusals are expected at this moment.
+    :param project: directory with a trailing slash whose code is the project's.
+    """
+
+    touched: Callable[[Touch], None]
+    message: Callable[[Touch], str]
+    intend: Callable[[str, bool], None]
+    moved: Callable[[str, str], None]
+    removed: Callable[[str], None]
+    owns: Callable[[str, stat_result, bool], bool]
+    claim: Callable[[str, Identity, bool], None]
+    preserve: Callable[[str, stat_result, bool], None]
+    report_only: Callable[[Target, Intent], Outcome] | None
+    alias: Callable[[stat_result, Policy], Rule | None]
+    span: Callable[[], Span]
+    expected: Callable[[], bool]
+    project: str
+    started_ns: int
+
+
+class Gate:
+    """Judges touches of one process."""
+
+    def __init__(self, policy: Policy, locator: Locator, ports: Ports) -> None:
+        self.policy = policy
+        self.locator = locator
+        self.ports = ports
+
+    def use(self, policy: Policy) -> None:
+        """Go by another policy from now on."""
+        self.policy = policy
+        self.locator.use(policy)
+
+    def judge(self, event: str, args: tuple[Any, ...]) -> None:
+        """Let an audit event pass, or refuse it.
+
+        :raises ProtectedPathError: the policy forbids it; nothing has happened yet, and the ledger has it.
+        """
+        __tracebackhide__ = True
+        pairs: list[tuple[Intent, Target]] = []
+        for intent in intents_of(event, args):
+            try:
+                found = self.locator.targets(intent)
+            except UncheckableError as problem:
+                self._refuse_unknown(event, intent, str(problem))
+            touched = (target for target in found if self._is_touch(intent, target))
+            pairs.extend((intent, self._link_itself(event, intent, target)) for target in touched)
+        for intent, target in pairs:
+            self._judge_one(event, intent, target)
+        if pairs:
+            self._write_down(event, pairs)
+
+    def _is_touch(self, intent: Intent, target: Target) -> bool:
+        """Whether the operation can do anything at all there; what fails by itself is no touch."""
+        if target.found is None:
+            return intent.creates
+        if intent.action is Action.CREATE:
+            return intent.nameless
+        # Opening a directory for writing fails (NamedTemporaryFile raises such an event before its real one).
+        return not (intent.action is Action.CHANGE and intent.creates and target.is_directory)
+
+    def _link_itself(self, event: str, intent: Intent, target: Target) -> Target:
+        if event not in _METADATA_EVENTS or not intent.follows or target.rule.zone is Zone.FREE:
+            return target
+        if not changes_link_itself():
+            return target
+        own = self.locator.targets(Intent(intent.action, intent.path, intent.dir_fd, follows=False))
+        return own[0] if own else target
+
+    def _judge_one(self, event: str, intent: Intent, target: Target) -> None:
+        __tracebackhide__ = True
+        action = Action.CREATE if target.found is None else intent.action
+        decision = decide_by(self.policy, target.rule, action, target.path, self._standing(target))
+        alias = self._alias(intent, target, decision)
+        if alias is not None:
+            decision = Decision(Verdict.REFUSE, alias, "is another name of a file that existed before this run")
+        if decision.verdict is Verdict.REFUSE:
+            self._refuse(event, intent, target, decision)
+        elif decision.verdict is Verdict.PRESERVE and target.found is not None:
+            self._preserve(event, intent, target, decision)
+
+    def _standing(self, target: Target) -> Standing:
+        if target.found is None:
+            return Standing.ABSENT
+        if target.rule.zone in (Zone.FREE, Zone.PROTECTED):
+            return Standing.FOREIGN
+        owned = self.ports.owns(target.path, target.found, target.rule.zone is Zone.SHARED)
+        return Standing.OWN if owned else Standing.FOREIGN
+
+    def _alias(self, intent: Intent, target: Target, decision: Decision) -> Rule | None:
+        found = target.found
+        if found is None or found.st_nlink < 2 or intent.action is not Action.CHANGE or not S_ISREG(found.st_mode):
+            return None
+        return None if decision.verdict is Verdict.REFUSE else self.ports.alias(found, self.policy)
+
+    def _refuse(self, event: str, intent: Intent, target: Target, decision: Decision) -> None:
+        __tracebackhide__ = True
+        if target.rule.zone is Zone.PROTECTED and "__pycache__" in target.path and writes_bytecode():
+            # As on a read-only disk; the import goes on without a cache, and no test did anything.
+            raise ProtectedPathError(target.path, BYTECODE)
+        expected = self.ports.expected()
+        outcome: Outcome = "refused"
+        if self.ports.report_only is not None and not expected:
+            outcome = self.ports.report_only(target, intent)
+        touch = self._touch(event, target.path, decision.rule, outcome, decision.reason, violation=not expected)
+        self._put_down(touch)
+        if outcome == "refused":
+            raise ProtectedPathError(target.path, self.ports.message(touch))
+
+    def _refuse_unknown(self, event: str, intent: Intent, kind: str) -> None:
+        rule = Rule(Zone.PROTECTED, "/", "unknown", "default")
+        reason = f"is a path object of type {kind}, whose place cannot be known without running its code; pass a str"
+        touch = self._touch(event, f"<{kind}>", rule, "refused", reason, violation=not self.ports.expected())
+        self._put_down(touch)
+        raise ProtectedPathError(f"<{kind}>", self.ports.message(touch))
+
+    def _put_down(self, touch: Touch) -> None:
+        try:
+            self.ports.touched(touch)
+        except LedgerError as problem:
+            # The touch is refused all the same, and the report has it; only the ledger on disk lacks it.
+            raise ProtectedPathError(touch.path, f"{self.ports.message(touch)}\n  and {problem}") from problem
+
+    def _preserve(self, event: str, intent: Intent, target: Target, decision: Decision) -> None:
+        assert target.found is not None, "unreachable because only what stands there is preserved"
+        try:
+            self.ports.preserve(target.path, target.found, intent.action is Action.DELETE)
+        except OSError as problem:
+            reason = f"existed before this run and no pre-image of it could be kept ({problem.strerror or problem})"
+            self._refuse(event, intent, target, Decision(Verdict.REFUSE, decision.rule, reason))
+
+    def _write_down(self, event: str, pairs: list[tuple[Intent, Target]]) -> None:
+        """Tell the ledger what is about to be created, moved and removed."""
+        recorded = [(intent, target) for intent, target in pairs if target.rule.zone in (Zone.WORKSPACE, Zone.SHARED)]
+        if event == "os.rename" and len(pairs) == 2:
+            self._write_down_rename(pairs[0][1], pairs[1][1])
+            return
+        if event == "os.rmdir":
+            self.locator.forget()
+        for intent, target in recorded:
+            try:
+                self._write_down_one(intent, target)
+            except LedgerError as problem:
+                self._refuse_unrecorded(event, target, problem)
+
+    def _write_down_one(self, intent: Intent, target: Target) -> None:
+        if target.found is None and intent.creates and not intent.nameless:
+            self.ports.intend(target.path, intent.directory)
+        elif (
+            intent.action is Action.DELETE
+            and target.found is not None
+            and self.ports.owns(target.path, target.found, False)
+        ):
+            self.ports.removed(target.path)
+
+    def _write_down_rename(self, source: Target, target: Target) -> None:
+        if source.is_directory:
+            self.locator.forget()
+        kept = (Zone.WORKSPACE, Zone.SHARED)
+        if source.found is None or (source.rule.zone not in kept and target.rule.zone not in kept):
+            return
+        try:
+            if source.rule.zone in kept and self.ports.owns(source.path, source.found, False):
+                self.ports.moved(source.path, target.path)
+            elif source.rule.zone is Zone.FREE and target.rule.zone in kept:
+                self._claim_arrival(source.path, source.found, target.path)
+        except LedgerError as problem:
+            self._refuse_unrecorded("os.rename", target, problem)
+
+    def _claim_arrival(self, source: str, found: stat_result, target: str) -> None:
+        """A file made in a free place moves into a recorded one: it is the run's if it is younger than the run."""
+        born = birth_ns(source, found)
+        if born is not None and born >= self.ports.started_ns:
+            self.ports.claim(target, Identity(found.st_dev, found.st_ino, born), False)
+
+    def _refuse_unrecorded(self, event: str, target: Target, problem: LedgerError) -> None:
+        reason = f"cannot be recorded, so it may not be created or moved ({problem.reason})"
+        touch = self._touch(event, target.path, target.rule, "refused", reason, violation=True, layer="guard")
+        self._put_down(touch)
+        raise ProtectedPathError(target.path, self.ports.message(touch)) from problem
+
+    def _touch(
+        self, event: str, path: str, rule: Rule, outcome: Outcome, reason: str, *, violation: bool, layer: str = "hook"
+    ) -> Touch:
+        span = self.ports.span()
+        who: Culprit = culprit(self.ports.project)
+        return Touch(
+            time=time(),
+            operation=f"{who.via} ({event})" if who.via else event,
+            path=path,
+            zone=str(rule.zone),
+            outcome=outcome,
+            violation=violation,
+            layer=layer,
+            nodeid=span.nodeid,
+            phase=span.phase,
+            pid=Raw.getpid(),
+            file=who.file,
+            line=who.line,
+            function=who.function,
+            reason=reason,
+            rule=str(rule),
+        )

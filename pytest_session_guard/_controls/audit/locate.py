@@ -1,0 +1,219 @@
+"""From a path as a caller wrote it to the object that the kernel will reach: its real path, and what stands there.
+
+Runs inside the audit hook, so it obeys the hook's rules: only primitives captured at import, none that raises a writing
+event; never a user's code (str subclasses lie, ``__fspath__`` may answer differently the second time); nothing reached
+through a module object, because interpreter shutdown empties those.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+from stat import S_ISDIR, S_ISLNK
+from threading import local
+from typing import Any, Final
+
+from pytest_session_guard._core.events import Intent
+from pytest_session_guard._core.zones import Policy, Rule
+from pytest_session_guard._host.fsops import OwnPath, Raw
+from pytest_session_guard._host.identity import (
+    HAS_PROC_FD,
+    real_directory,
+    real_path_of_fd,
+    real_target,
+    resolve_missing,
+)
+
+CACHE_LIMIT: Final = 8192
+
+_fsdecode: Final = os.fsdecode
+_plain_fspath: Final = PurePath.__fspath__
+_plain_str: Final = PurePath.__str__
+
+
+class UncheckableError(Exception):
+    """A path object whose meaning cannot be known without running its own code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an intent will reach.
+
+    :param path: real path, every symlink resolved that the operation will follow.
+    :param found: the object there (its own `lstat`), or ``None``.
+    :param rule: the rule that governs the path.
+    """
+
+    path: str
+    found: os.stat_result | None
+    rule: Rule
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether a directory stands there."""
+        return self.found is not None and S_ISDIR(self.found.st_mode)
+
+
+class DirFdHint(local):
+    """The ``dir_fd`` that the wrapper of `os.open` passes on, because the event hides it. ``None``: nobody said."""
+
+    value: int | None = None
+
+
+class Locator:
+    """Finds targets; remembers which directory is which, so that most look-ups cost two `stat` calls."""
+
+    def __init__(self, policy: Policy, hint: DirFdHint) -> None:
+        self.policy = policy
+        self.hint = hint
+        self._known: dict[tuple[Any, int, int], tuple[str, Rule]] = {}
+
+    def use(self, policy: Policy) -> None:
+        """Go by another policy from now on."""
+        self.policy = policy
+        self._known = {}
+
+    def forget(self) -> None:
+        """A directory moved or went: what was known may be wrong."""
+        self._known = {}
+
+    def targets(self, intent: Intent) -> list[Target]:
+        """What the intent reaches; empty when it will fail by itself, more than one when that cannot be told apart.
+
+        :raises UncheckableError: the path is of a type whose code would have to run.
+        """
+        path = plain(intent.path)
+        if path is None:
+            return []
+        if isinstance(path, int):
+            return self._behind_descriptor(path)
+        if intent.dir_fd is None and path[:1] not in ("/", b"/"):
+            return [target for fd in self._possible_starts() if (target := self._at(path, fd, intent)) is not None]
+        fd = intent.dir_fd if intent.dir_fd is not None and intent.dir_fd >= 0 else None
+        target = self._at(path, fd, intent)
+        return [] if target is None else [target]
+
+    def _possible_starts(self) -> list[int | None]:
+        hinted = self.hint.value
+        if hinted is not None:
+            return [None if hinted < 0 else hinted]
+        # Somebody called posix.open itself with a relative path: it may start from any directory held open.
+        return [None, *held_directories()]
+
+    def _behind_descriptor(self, fd: int) -> list[Target]:
+        path = real_path_of_fd(fd)
+        if path is None:
+            return []
+        try:
+            found = Raw.fstat(fd)
+        except OSError:
+            return []
+        return [Target(path, found, self.policy.rule_for(path))] if found.st_nlink else []
+
+    def _at(self, path: str | bytes, fd: int | None, intent: Intent) -> Target | None:
+        text = path if isinstance(path, str) else _fsdecode(path)
+        stripped = text.rstrip("/") or text[:1]
+        parent, slash, leaf = stripped.rpartition("/")
+        if leaf in ("", ".", "..") or intent.nameless:
+            return self._whole(text, fd, intent)
+        try:
+            entry = self._directory(parent or slash or ".", fd)
+        except OSError:
+            return None  # no such parent: the operation fails by itself
+        if entry is None:
+            return None
+        real_parent, parent_rule = entry
+        full = f"{real_parent}/{leaf}" if real_parent != "/" else f"/{leaf}"
+        try:
+            found = Raw.stat(stripped, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return Target(full, None, self.policy.rule_at(full, parent_rule))
+        except OSError:
+            return None
+        if S_ISLNK(found.st_mode) and (intent.follows or text != stripped):
+            return self._through_link(stripped, full, fd)
+        return Target(full, found, self.policy.rule_at(full, parent_rule))
+
+    def _directory(self, parent: str, fd: int | None) -> tuple[str, Rule] | None:
+        here = Raw.stat(parent, dir_fd=fd)
+        key = (parent, here.st_dev, here.st_ino)
+        entry = self._known.get(key)
+        if entry is None:
+            real = real_directory(parent, fd)
+            if real is None:
+                return None
+            if len(self._known) > CACHE_LIMIT:
+                self._known = {}
+            entry = self._known[key] = (real, self.policy.rule_for(real))
+        return entry
+
+    def _whole(self, text: str, fd: int | None, intent: Intent) -> Target | None:
+        real = real_directory(text, fd)
+        if real is None:
+            return None
+        if intent.nameless:
+            return Target(f"{real}/(nameless)", None, self.policy.rule_for(real))
+        return Target(real, Raw.lstat(real), self.policy.rule_for(real))
+
+    def _through_link(self, text: str, full: str, fd: int | None) -> Target | None:
+        real = real_target(text, fd)
+        if real is None:
+            missing = resolve_missing(full)
+            return Target(missing, None, self.policy.rule_for(missing))
+        if not real.startswith("/"):
+            return None
+        try:
+            return Target(real, Raw.lstat(real), self.policy.rule_for(real))
+        except OSError:
+            return None
+
+
+def plain(path: Any) -> str | bytes | int | None:
+    """A path argument without any code of its own, or ``None`` when it is nobody's business (ours).
+
+    :raises UncheckableError: only its own code could say what it means.
+    """
+    kind = type(path)
+    if kind is str or kind is bytes or kind is int:
+        return path  # type: ignore[no-any-return]
+    if kind is OwnPath:
+        return None
+    if isinstance(path, str):
+        return str.__str__(path)
+    if isinstance(path, bytes):
+        return b"".join((path,))
+    if isinstance(path, int):
+        return int.__index__(path)
+    if isinstance(path, bytearray | memoryview):
+        return bytes(path)
+    if isinstance(path, PurePath) and _converts_plainly(kind):
+        return _plain_str(path)
+    if kind.__module__ in ("_pytest._py.path", "py._path.local") and kind.__name__ == "LocalPath":
+        return str(path.strpath)
+    if path is None:
+        return None
+    raise UncheckableError(f"{kind.__module__}.{kind.__qualname__}")
+
+
+def _converts_plainly(kind: type) -> bool:
+    """Whether a path class converts as `pathlib` does: a subclass of somebody's may say anything."""
+    return getattr(kind, "__fspath__", None) is _plain_fspath and getattr(kind, "__str__", None) is _plain_str
+
+
+def held_directories(limit: int = 256) -> list[int]:
+    """Descriptors of directories that this process holds open."""
+    if not HAS_PROC_FD:
+        return []
+    found = []
+    for name in Raw.listdir("/proc/self/fd")[:limit]:
+        try:
+            if S_ISDIR(Raw.fstat(int(name)).st_mode):
+                found.append(int(name))
+        except OSError:
+            continue
+    return found
+
+
+Locate = Callable[[Intent], list[Target]]

@@ -1,0 +1,34 @@
+"""The overlay: the disk read-only for the run, and copy-on-write on top of what is protected.
+
+`enter` puts this process, and all that it starts from then on, into a mount namespace where
+
+- the whole disk is read-only,
+- the places of the plan that may be written are bound through, as writable as they were,
+- every protected root has an overlay on top: a change of it seems to work, is seen by the run alone, and lands in a
+  throw-away upper layer, which `Overlay.changes` reads.
+
+What it does not hold: descriptors, mappings and threads from before; hard links and bind mounts of protected files
+that others made in writable places; programs outside that are asked to do it.
+
+What a test can notice inside:
+
+- everybody: renaming or linking between a protected root, the rest of the disk and a writable place fails (EXDEV),
+  also where all lie on one file system, and so does renaming a real directory within a protected root; removing a
+  protected root fails (EBUSY); the rest of the disk answers EROFS; `/proc/mounts` is longer; a protected root has a
+  device number of its own. Directories on the way from a writable place to a protected root in it cannot be renamed.
+- an ordinary user, because the right to mount takes a user namespace: files of other owners seem to belong to
+  ``nobody`` (65534), and so do supplementary groups in ``os.getgroups()``, though they count as before; ``sudo``,
+  ``su`` and other set-uid programs, and programs with file capabilities (``ping``), do not gain anything; ``ssh`` may
+  refuse the system's configuration files for their owner. uid, gid, own files and `chown` to oneself are as ever.
+- root: all ids, owners and set-uid programs are as ever, but CAP_SYS_ADMIN and CAP_SYS_PTRACE are gone: mounting,
+  ``unshare`` without a user namespace and attaching to processes of other users fail (EPERM).
+"""
+
+from __future__ import annotations
+
+from .changes import Change
+from .handle import Overlay, attach, enter, probe, sweep_leftovers, witness_places
+from .keeper import MAIN
+from .layout import OverlayPlan
+
+__all__ = ["MAIN", "Change", "Overlay", "OverlayPlan", "attach", "enter", "probe", "sweep_leftovers", "witness_places"]

@@ -1,0 +1,81 @@
+"""Why the overlay cannot be had, in clauses that a user can act on."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+ENTERING: Final = "making a mount namespace"
+MOUNTING: Final = "mounting in the new namespace"
+BUILDING: Final = "building the overlay"
+
+_APPARMOR: Final = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+_DEBIAN: Final = "/proc/sys/kernel/unprivileged_userns_clone"
+_LIMITS: Final = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
+
+
+def threads_clause(count: int) -> str:
+    """For a process that has threads besides its first."""
+    others = count - 1
+    running = "1 other thread runs" if others == 1 else f"{others} other threads run"
+    return f"{running} already, and a process with threads cannot enter a user namespace; start with session-guard run"
+
+
+def outside_threads_clause(count: int) -> str:
+    """For root, who enters nevertheless, but alone."""
+    others = count - 1
+    return f"{'1 thread' if others == 1 else f'{others} threads'} that ran before stay outside"
+
+
+def failure_clause(step: str, number: int, text: str) -> str:
+    """Why a step failed."""
+    name = errno.errorcode.get(number, "")
+    if step == ENTERING:
+        return _entering_clause(number, name, text)
+    if step == MOUNTING and number in (errno.EPERM, errno.EACCES):
+        if _setting(_APPARMOR) == "1":
+            return f"AppArmor refuses mounts in user namespaces ({name}): kernel.apparmor_restrict_unprivileged_userns is 1"
+        return f"mounts are refused in the new namespace ({name}): a security module or a container forbids them"
+    if number == errno.ENOSYS:
+        return f"{step} needs Linux 5.12 or newer ({name})"
+    if number == errno.ENOSPC:
+        return f"{step} failed: no space for the upper layer ({text})"
+    if number == errno.EINVAL and step == MOUNTING:
+        return "the root directory is not the root of a mount: the process runs under chroot in a plain directory"
+    return f"{step} failed: {text}{f' ({name})' if name else ''}"
+
+
+def _entering_clause(number: int, name: str, text: str) -> str:
+    if number in (errno.ENOSPC, errno.EUSERS):
+        exhausted = [path for path in _LIMITS if _setting(path) == "0"]
+        named = " and ".join(path.removeprefix("/proc/sys/").replace("/", ".") for path in exhausted)
+        return f"{named} is 0 ({name}); raise it with sysctl" if named else f"too many namespaces exist already ({name})"
+    if number in (errno.EPERM, errno.EACCES):
+        if _setting(_DEBIAN) == "0":
+            return f"kernel.unprivileged_userns_clone is 0 ({name}); set it to 1 with sysctl"
+        return f"user namespaces are refused ({name}): a seccomp filter, as in a container, or a chroot forbids them"
+    if number in (errno.ENOSYS, errno.EINVAL):
+        return f"this kernel has no user namespaces ({name})"
+    return f"no namespace can be made: {text}"
+
+
+def _setting(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def shortfall_clause(shortfalls: Sequence[tuple[str, str]], uncovered: Sequence[str]) -> str:
+    """What the overlay does not do of its plan; empty when there is nothing."""
+    clauses = [f"{path} is read-only instead of overlaid ({why})" for path, why in shortfalls]
+    clauses += [f"{path} does not exist and lies in a writable place, so nothing holds it" for path in uncovered]
+    return "; ".join(clauses)
+
+
+def described(answer: Mapping[str, object]) -> str:
+    """The clause for a keeper's message that it failed."""
+    number = answer.get("errno")
+    return failure_clause(str(answer.get("step", BUILDING)), number if isinstance(number, int) else 0, str(answer["error"]))

@@ -1,0 +1,196 @@
+"""Pre-images: what stood at a path before the run's first change to it, kept so that it can be brought back.
+
+What is about to lose its name (unlink, rename away, rename over) gets a second name in the store: a hard link, no byte
+copied. What is about to be written in place is copied, as a reflink where the file system shares blocks, holes kept.
+The names in the store come from the object's identity, so that the processes of a run find what others kept without a lock.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from pytest_session_guard._core.errors import PreimageError
+from pytest_session_guard._core.records import Identity
+from pytest_session_guard._core.restoring import How, Preimage, State
+from pytest_session_guard._host.copying import copy_content, listed_xattrs
+from pytest_session_guard._host.fsops import OwnPath, Raw
+from pytest_session_guard._host.identity import birth_ns
+
+COPY_ATTEMPTS: Final = 3
+
+
+class Preimages:
+    """The store of one run, as one process of it fills it.
+
+    :param directory: the store; on the file system of the workspace hard links work.
+    :param limit_bytes: what would take more room than this is not copied, and so may not be changed in place.
+    :param journal: writes a record, or raises `LedgerError`.
+    """
+
+    def __init__(self, directory: str, limit_bytes: int, journal: Callable[[Mapping[str, Any]], None]) -> None:
+        self.directory = directory
+        self.limit_bytes = limit_bytes
+        self._journal = journal
+        self._recorded: dict[tuple[str, Identity], How] = {}
+        self._lock = threading.RLock()
+
+    def keep(self, path: str, found: os.stat_result, removal: bool) -> None:
+        """Keep what stands at ``path``, unless it is kept already.
+
+        :param found: the object's `lstat`, as the hook saw it.
+        :param removal: the object is about to lose this name; otherwise it is about to be changed.
+        :raises PreimageError: it cannot be kept (too large, unreadable, no space), so it must not be changed.
+        :raises LedgerError: it cannot be written down, so it must not be changed.
+        """
+        with self._lock:
+            try:
+                if stat.S_ISDIR(found.st_mode):
+                    self._keep_directory(path, found, removal)
+                else:
+                    self._keep_one(path, found, removal)
+            except PreimageError:
+                raise
+            except OSError as problem:
+                if isinstance(problem, FileNotFoundError) and _lstat(path) is None:
+                    return  # it went by itself: there is nothing left to change
+                raise PreimageError(path, f"could not be copied ({problem.strerror or problem})") from problem
+
+    def note_left(self) -> None:
+        """Write down how the run leaves each path that it changed, so that later changes can be told from its own.
+
+        :raises LedgerError: it cannot be written down.
+        """
+        for path in dict.fromkeys(path for path, _ in list(self._recorded)):
+            state = state_of(_lstat(path))
+            self._journal({"kind": "left", "path": path, "state": None if state is None else list(state)})
+
+    def _keep_directory(self, path: str, found: os.stat_result, removal: bool) -> None:
+        """A directory is its mode, owner, times and attributes; one that is renamed away takes its contents along."""
+        self._record(path, found, "directory")
+        if removal:
+            for entry in _entries(path):
+                inner = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(inner.st_mode):
+                    self._keep_directory(f"{path}/{entry.name}", inner, removal)
+                else:
+                    self._keep_one(f"{path}/{entry.name}", inner, removal)
+
+    def _keep_one(self, path: str, found: os.stat_result, removal: bool) -> None:
+        if stat.S_ISLNK(found.st_mode):
+            self._record(path, found, "symlink", target=Raw.readlink(path))
+            return
+        identity = Identity(found.st_dev, found.st_ino, birth_ns(path, found))
+        held = self._recorded.get((path, identity))
+        if held == "copy" or (held == "link" and removal):
+            return
+        name = store_name(path, identity)
+        stored = _lstat(f"{self.directory}/{name}")
+        linked = stored is not None and (stored.st_dev, stored.st_ino) == (found.st_dev, found.st_ino)
+        if stored is not None and not linked:
+            self._record(path, found, "copy", name)  # kept under another name, or by another process
+        elif removal:
+            self._record(path, found, "link" if linked or self._link(path, found, name) else "copy", name)
+        else:
+            # A linked pre-image is the object itself and would change with it: from now on a copy stands in.
+            self._copy(path, found, name)
+            self._record(path, found, "copy", name)
+
+    def _link(self, path: str, found: os.stat_result, name: str) -> bool:
+        """Give the object a name in the store; where links are not to be had it is copied, and the answer is ``False``."""
+        stored = OwnPath(f"{self.directory}/{name}")
+        try:
+            Raw.link(OwnPath(path), stored, follow_symlinks=False)
+        except FileExistsError:
+            return False  # another process was faster, with a copy
+        except FileNotFoundError:
+            raise
+        except OSError:
+            # Another file system, too many links, or somebody else's file under fs.protected_hardlinks.
+            self._copy(path, found, name)
+            return False
+        kept = Raw.lstat(stored)
+        if (kept.st_dev, kept.st_ino) != (found.st_dev, found.st_ino):
+            Raw.unlink(stored)
+            raise PreimageError(path, "was replaced while its pre-image was taken")
+        return True
+
+    def _copy(self, path: str, found: os.stat_result, name: str) -> None:
+        if not stat.S_ISREG(found.st_mode):
+            raise PreimageError(path, "is no regular file, so it cannot be copied")
+        needed = min(found.st_size, found.st_blocks * 512)
+        if needed > self.limit_bytes:
+            raise PreimageError(path, f"takes {needed} bytes, more than the limit of {self.limit_bytes}")
+        beside = f"{self.directory}/{name}.{Raw.getpid()}.{threading.get_native_id()}.tmp"
+        try:
+            for _ in range(COPY_ATTEMPTS):
+                before, after = copy_content(path, beside)
+                if (before.st_dev, before.st_ino) != (found.st_dev, found.st_ino):
+                    raise PreimageError(path, "was replaced while its pre-image was taken")
+                if state_of(before) == state_of(after):
+                    break
+            else:
+                raise PreimageError(path, "is being changed by something else all the time")
+            Raw.rename(OwnPath(beside), OwnPath(f"{self.directory}/{name}"))
+        except BaseException:
+            if _lstat(beside) is not None:
+                Raw.unlink(OwnPath(beside))
+            raise
+
+    def _record(self, path: str, found: os.stat_result, how: How, copy: str = "", target: str = "") -> None:
+        identity = Identity(found.st_dev, found.st_ino, birth_ns(path, found))
+        if self._recorded.get((path, identity)) == how:
+            return
+        image = Preimage(
+            path,
+            how,
+            identity,
+            copy=copy,
+            mode=stat.S_IMODE(found.st_mode),
+            uid=found.st_uid,
+            gid=found.st_gid,
+            size=found.st_size,
+            atime_ns=found.st_atime_ns,
+            mtime_ns=found.st_mtime_ns,
+            names=found.st_nlink,
+            time_ns=Raw.time_ns(),
+            target=target,
+            xattrs={name: base64.b64encode(value).decode() for name, value in listed_xattrs(path).items()},
+        )
+        self._journal(image.to_json())
+        self._recorded[path, identity] = how
+
+
+def store_name(path: str, identity: Identity) -> str:
+    """The name of an object in the store: its identity, and the path where inode numbers may come again."""
+    if identity.birth_ns is not None:
+        return f"{identity.device:x}-{identity.inode:x}-{identity.birth_ns:x}"
+    import zlib
+
+    return f"{identity.device:x}-{identity.inode:x}-at-{zlib.crc32(os.fsencode(path)):08x}"
+
+
+def state_of(found: os.stat_result | None) -> State:
+    """What must be equal for an object to count as unchanged."""
+    if found is None:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _lstat(path: str) -> os.stat_result | None:
+    try:
+        return Raw.lstat(path)
+    except OSError as problem:
+        if problem.errno in (errno.ENOENT, errno.ENOTDIR):
+            return None
+        raise
+
+
+def _entries(path: str) -> Iterator[os.DirEntry[str]]:
+    with Raw.scandir(path) as entries:
+        yield from entries

@@ -1,0 +1,265 @@
+"""Finding every place in a module that holds a redirected value.
+
+Nothing of the program's own runs: namespaces are read as dicts, class attributes through the class's dict, so no
+property, no ``__getattr__``, no descriptor and no metaclass is asked; nothing is imported.
+"""
+
+from __future__ import annotations
+
+import dis
+import enum
+import functools
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import (
+    CellType,
+    FunctionType,
+    MappingProxyType,
+    MemberDescriptorType,
+    ModuleType,
+    SimpleNamespace,
+)
+from typing import Any, Final, Protocol
+
+from pytest_session_guard._controls.redirect.holders import Holders, instance_items
+from pytest_session_guard._controls.redirect.slots import (
+    MISSING,
+    Argument,
+    Attribute,
+    Cell,
+    Default,
+    Element,
+    Entry,
+    Member,
+    Part,
+    Slot,
+    is_a,
+)
+from pytest_session_guard._controls.redirect.values import Fixed
+
+DEEPEST: Final = 8
+LARGEST: Final = 20_000  # elements of one container; a larger one is a table of data, not a list of places
+ATOMS: Final = (int, float, complex, bool, type(None), type(...), type(NotImplemented), ModuleType, range, slice)
+KEPT_DUNDERS: Final = frozenset({"__dataclass_fields__"})
+
+
+class Values(Protocol):
+    """What the scan asks about values."""
+
+    def index_of(self, value: Any, name: str) -> int | None:
+        """The index of a value that some target governs, else ``None``."""
+
+    def container(self, kind: type, parts: tuple[int | Fixed, ...]) -> int:
+        """The index of a rebuilt tuple or frozenset."""
+
+
+class Scan:
+    """One pass over one module.
+
+    :param owns: whether a module of this name belongs to the project; what others define is left alone.
+    :ivar found: the slots, each with the index of its value.
+    """
+
+    def __init__(self, values: Values, owns: Callable[[str], bool], holders: Holders) -> None:
+        self.values, self.owns, self.holders = values, owns, holders
+        self.found: list[tuple[Slot, int]] = []
+        self.visited: set[int] = set()
+        self.keep: list[Any] = []  # what `visited` knows by id must not die meanwhile
+
+    def module(self, name: str, namespace: dict[str, Any]) -> None:
+        """Look through a module's namespace; its own dunders (``__file__``, ``__path__``) are not paths of the app."""
+        for attribute, value in namespace.copy().items():
+            if type(attribute) is str and not (attribute.startswith("__") and attribute.endswith("__")):
+                self.visit(value, lambda key=attribute: Entry(namespace, key), f"{name}:{attribute}", 0)
+
+    def visit(self, value: Any, slot: Callable[[], Slot], where: str, depth: int) -> None:
+        """Look at a value: a path gets the slot that holds it, a container or a definition is looked into."""
+        kind = type(value)
+        if kind in ATOMS:
+            return
+        index = self.values.index_of(value, last_name(where))
+        if index is not None:
+            self.found.append((slot(), index))
+        elif issubclass(kind, (str, bytes)):
+            return
+        elif issubclass(kind, (tuple, frozenset)):
+            self._rebuilt(value, slot, where, depth)
+        elif self._is_new(value) and depth <= DEEPEST:
+            self._look_into(value, where, depth + 1)
+
+    def _is_new(self, value: Any) -> bool:
+        if id(value) in self.visited:
+            return False
+        self.visited.add(id(value))
+        self.keep.append(value)
+        return True
+
+    def _rebuilt(self, value: Any, slot: Callable[[], Slot], where: str, depth: int) -> None:
+        index = self._rebuild(value, where, depth)
+        if index is None:
+            return
+        if type(value).__new__ in (tuple.__new__, frozenset.__new__) or hasattr(type(value), "_fields"):
+            self.found.append((slot(), index))
+        else:
+            self.holders.note(where, type(value))
+
+    def _rebuild(self, value: Any, where: str, depth: int) -> int | None:
+        """The index of a tuple or frozenset that holds something redirected, else ``None``."""
+        if depth > DEEPEST or len(value) > LARGEST:
+            return None
+        parts: list[int | Fixed] = []
+        base: Any = tuple if is_a(value, tuple) else frozenset
+        for position, item in enumerate(base.__iter__(value)):
+            place = f"{where}[{position}]"
+            index = self.values.index_of(item, "") if type(item) not in ATOMS else None
+            if index is None and is_a(item, (tuple, frozenset)):
+                index = self._rebuild(item, place, depth + 1)
+            elif index is None:
+                self.visit(item, no_slot, place, depth + 1)
+            parts.append(Fixed(item) if index is None else index)
+        return self.values.container(type(value), tuple(parts)) if any(type(part) is int for part in parts) else None
+
+    def _look_into(self, value: Any, where: str, depth: int) -> None:
+        if is_a(value, dict):
+            self._dict(value, where, depth)
+        elif is_a(value, (list, deque)):
+            self._sequence(value, where, depth)
+        elif is_a(value, set):
+            self._set(value, where)
+        elif is_a(value, FunctionType):
+            self._function(value, where, depth)
+        elif is_a(value, type):
+            self._class(value, where, depth)
+        else:
+            self._object(value, where, depth)
+
+    def _dict(self, value: dict[Any, Any], where: str, depth: int, elastic: bool = True) -> None:
+        if dict.__len__(value) > LARGEST:
+            return
+        for name, item in dict.copy(value).items():
+            entry = Entry(value, name, elastic)
+            self.visit(item, lambda held=entry: held, f"{where}[{shown(name)}]", depth)
+            index = self.values.index_of(name, "") if type(name) not in ATOMS else None
+            if index is not None:
+                self.found.append((Part(value, name, entry), index))
+
+    def _sequence(self, value: Any, where: str, depth: int) -> None:
+        kind: Any = list if is_a(value, list) else deque
+        for position, item in enumerate(kind.copy(value) if kind.__len__(value) <= LARGEST else ()):
+            self.visit(item, lambda at=position: Element(value, at), f"{where}[{position}]", depth)
+
+    def _set(self, value: set[Any], where: str) -> None:
+        for item in set.copy(value) if set.__len__(value) <= LARGEST else ():
+            index = self.values.index_of(item, "") if type(item) not in ATOMS else None
+            if index is not None:
+                self.found.append((Part(value, item), index))
+            elif is_a(item, (tuple, frozenset)):
+                self._rebuilt(item, lambda held=item: Part(value, held), f"{where}[…]", 0)
+
+    def _function(self, function: FunctionType, where: str, depth: int) -> None:
+        if self.owns(str(function.__module__)):
+            for position, item in enumerate(function.__defaults__ or ()):
+                self.visit(item, lambda at=position: Default(function, at), f"{where}(default {position})", depth)
+            for name, item in (function.__kwdefaults__ or {}).items():
+                keywords = function.__kwdefaults__
+                self.visit(item, lambda key=name, held=keywords: Entry(held, key), f"{where}({name}=)", depth)
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self._cell(function, name, cell, f"{where}(closure {name})", depth)
+        self._dict(vars(function), where, depth)
+
+    def _cell(self, function: FunctionType, name: str, cell: CellType, where: str, depth: int) -> None:
+        item = Cell(cell).get()
+        if item is MISSING:
+            return
+        index = self.values.index_of(item, "") if type(item) not in ATOMS else None
+        if index is None:
+            self.visit(item, lambda: Cell(cell), where, depth)
+        elif is_assigned(function, name):
+            # The function assigns the variable itself: a write from outside could undo one that it just made.
+            self.holders.note(where, CellType)
+        else:
+            self.found.append((Cell(cell), index))
+
+    def _class(self, owner: type, where: str, depth: int) -> None:
+        view: Mapping[str, Any] = type.__getattribute__(owner, "__dict__")
+        if not self.owns(str(view.get("__module__", ""))):
+            return
+        is_enum = issubclass(owner, enum.Enum)
+        for name, item in list(view.items()):
+            dunder = name.startswith("__") and name.endswith("__")
+            if dunder and name not in KEPT_DUNDERS and not is_a(item, (FunctionType, classmethod, staticmethod)):
+                continue
+            if name == "__dataclass_fields__":
+                self._fields(item, where, depth)
+            elif is_enum and is_a(item, owner):
+                self._member(item, f"{where}.{name}")
+            elif not (is_enum and name.startswith("_")):
+                self._class_attribute(owner, name, item, f"{where}.{name}", depth)
+
+    def _class_attribute(self, owner: type, name: str, item: Any, where: str, depth: int) -> None:
+        if is_a(item, (classmethod, staticmethod)):
+            item = item.__func__
+        if is_a(item, property):
+            for accessor in (item.fget, item.fset, item.fdel):
+                self.visit(accessor, no_slot, where, depth)
+        elif not is_a(item, MemberDescriptorType):
+            self.visit(item, lambda: Attribute(owner, name), where, depth)
+
+    def _member(self, item: enum.Enum, where: str) -> None:
+        if self.values.index_of(item._value_, "") is not None:
+            self.holders.note(where, type(item))
+
+    def _fields(self, fields: dict[str, Any], where: str, depth: int) -> None:
+        for name, field in fields.items():
+            for part in ("default", "default_factory"):
+                slot = Member(field, part)
+                self.visit(slot.get(), lambda held=slot: held, f"{where}.{name}({part})", depth)
+
+    def _object(self, value: Any, where: str, depth: int) -> None:
+        kind = type(value)
+        if issubclass(kind, functools.partial):
+            self.visit(value.func, no_slot, where, depth)
+            for position, item in enumerate(value.args):
+                self.visit(item, lambda at=position: Argument(value, at), f"{where}(argument {position})", depth)
+            self._dict(value.keywords, where, depth, elastic=False)
+        elif kind is MappingProxyType:
+            for item in self.holders.referents(value):
+                self.visit(item, no_slot, where, depth)
+        elif kind is SimpleNamespace:
+            self._dict(vars(value), where, depth, elastic=False)
+        elif issubclass(kind, (functools.partialmethod, functools.cached_property)):
+            for name, item in instance_items(value):
+                self.visit(item, lambda key=name: Member(value, key), f"{where}({name})", depth)
+        elif is_a(wrapped := self.holders.wrapped(value), FunctionType):
+            self.visit(wrapped, no_slot, where, depth)
+            self.holders.results(value, where)
+        else:
+            self.holders.instance(value, where)
+
+
+def no_slot() -> Slot:
+    """The slot of a value that is looked into but could not itself be replaced."""
+    assert False, "unreachable because a path or tuple is given a slot or taken by the tuple that holds it"
+
+
+def shown(name: Any) -> str:
+    """A key of a dict for people; the ``__repr__`` of the program's own classes is not asked."""
+    return repr(name) if type(name) in (str, bytes, int) else f"<{type(name).__name__}>"
+
+
+def last_name(where: str) -> str:
+    """The name that a value is bound to, from its place in words (``api.models:SESSION_DIR``)."""
+    return where.rpartition(":")[2].rpartition(".")[2]
+
+
+@functools.lru_cache(maxsize=1024)
+def assigned_names(code: Any) -> frozenset[str]:
+    """The closure variables that a function's own code assigns or deletes."""
+    return frozenset(
+        step.argval for step in dis.get_instructions(code) if step.opname in ("STORE_DEREF", "DELETE_DEREF")
+    )
+
+
+def is_assigned(function: FunctionType, name: str) -> bool:
+    """Whether a function assigns one of its closure variables (``nonlocal``)."""
+    return name in assigned_names(function.__code__)

@@ -1,0 +1,192 @@
+"""What a run changed, and how to bring it back: pure, from the ledger's records to a plan that can be printed.
+
+A pre-image is what stood at a path before the run's first change to it. The plan puts it back where the run left it
+changed, and leaves alone what somebody else has changed since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal
+
+from pytest_session_guard._core.records import Identity, iter_kind
+
+How = Literal["link", "copy", "symlink", "directory"]
+Action = Literal["create", "replace", "metadata"]
+
+# (device, inode, size, mtime_ns, ctime_ns) of an object; None is "nothing stands there".
+State = tuple[int, int, int, int, int] | None
+
+# A killed run leaves no word of how it left things; what changed within this time after its last record is its own doing.
+LAST_BREATH_NS: Final = 2_000_000_000
+
+CHANGED_SINCE: Final = "it was changed after the run; the run's pre-image is older"
+AS_IT_WAS: Final = "it is as it was before the run"
+COPY_GONE: Final = "its pre-image is gone or damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class Preimage:
+    """What stood at a path before the run changed it.
+
+    :param copy: its name in the run's store; ``""`` for directories and symlinks, whose record is all there is.
+    :param how: ``link``: the object itself, under another name; ``copy``: its bytes.
+    :param names: how many hard links it had, without the store's.
+    :param xattrs: extended attributes, values in base64.
+    :param target: where a symlink points.
+    """
+
+    path: str
+    how: How
+    identity: Identity
+    copy: str = ""
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    atime_ns: int = 0
+    mtime_ns: int = 0
+    names: int = 1
+    time_ns: int = 0
+    target: str = ""
+    xattrs: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The pre-image as a journal record."""
+        return {"kind": "preimage", **asdict(self), "identity": self.identity.to_json()}
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Preimage:
+        """Read what `to_json` wrote; fields of newer versions are passed over.
+
+        :raises ValueError: a field that this version needs is not there.
+        """
+        known = {name: value[name] for name in PREIMAGE_FIELDS if name in value}
+        try:
+            return cls(**{**known, "identity": Identity.parse(value.get("identity"))})
+        except TypeError as problem:
+            raise ValueError(f"not a pre-image: {problem}") from None
+
+
+PREIMAGE_FIELDS: Final = tuple(entry.name for entry in fields(Preimage))
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What stands at a path at this moment.
+
+    :param same: it is what the pre-image says: content, mode and times.
+    :param copy_usable: the stored copy is there and whole.
+    """
+
+    state: State
+    same: bool = False
+    copy_usable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One object to bring back.
+
+    :param action: ``create``: its name is free; ``replace``: what the run left goes aside; ``metadata``: mode, owner,
+        times and attributes alone.
+    """
+
+    action: Action
+    preimage: Preimage
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What is brought back, parents first, and what is left alone and why."""
+
+    steps: tuple[Step, ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
+
+    def lines(self) -> list[str]:
+        """The plan for people, one line an object."""
+        words = {"create": "restore ", "replace": "put back", "metadata": "reset   "}
+        back = [f"{words[step.action]} {step.preimage.path!r}" for step in self.steps]
+        return [*back, *(f"leave    {path!r}: {reason}" for path, reason in self.kept)]
+
+
+def preimages_of(records: Iterable[Mapping[str, Any]]) -> list[Preimage]:
+    """The pre-images that count, one a path, parents first.
+
+    Left out are objects that the run itself had made (another process of it kept them before it knew) and new names of
+    objects that the run had renamed. Where a path has several, somebody else replaced it meanwhile: the last one counts.
+    """
+    kept = tuple(records)
+    made = {tuple(record["identity"]) for record in iter_kind(kept, "created") if "identity" in record}
+    home: dict[Identity, str] = {}
+    latest: dict[str, Preimage] = {}
+    found = sorted((Preimage.parse(record) for record in iter_kind(kept, "preimage")), key=lambda image: image.time_ns)
+    for image in found:
+        if tuple(image.identity.to_json()) in made:
+            continue
+        first_path = home.setdefault(image.identity, image.path)
+        if first_path != image.path and image.names < 2:
+            continue
+        before = latest.get(image.path)
+        if before is None or before.identity != image.identity or image.how == "copy":
+            latest[image.path] = image
+    return sorted(latest.values(), key=lambda image: (image.path.count("/"), image.path))
+
+
+def left_states(records: Iterable[Mapping[str, Any]]) -> dict[str, State]:
+    """How the run left each path that it had changed; only runs that ended by themselves say so."""
+    states: dict[str, State] = {}
+    for record in records:
+        match record:
+            case {"kind": "left", "path": str() as path, "state": None}:
+                states[path] = None
+            case {"kind": "left", "path": str() as path, "state": [dev, ino, size, mtime, ctime]}:
+                states[path] = (dev, ino, size, mtime, ctime)
+    return states
+
+
+def plan_restore(
+    preimages: Iterable[Preimage],
+    look: Callable[[Preimage], Now],
+    left: Mapping[str, State],
+    last_sign_ns: int,
+    *,
+    force: bool = False,
+) -> RestorePlan:
+    """The plan that brings pre-images back where nothing newer stands.
+
+    :param look: says what stands at a pre-image's path.
+    :param left: how the run left things, as far as it could say.
+    :param last_sign_ns: the run's last sign of life; decides about paths that are not in ``left``.
+    :param force: put back even what was changed since; it goes aside like everything that is replaced.
+    """
+    steps: list[Step] = []
+    kept: list[tuple[str, str]] = []
+    for image in preimages:
+        now = look(image)
+        reason = _reason_to_leave(image, now, left, last_sign_ns, force=force)
+        if reason:
+            kept.append((image.path, reason))
+        else:
+            steps.append(Step(_action(image, now), image))
+    return RestorePlan(tuple(steps), tuple(kept))
+
+
+def _action(image: Preimage, now: Now) -> Action:
+    if now.state is None:
+        return "create"
+    return "metadata" if image.how == "directory" else "replace"
+
+
+def _reason_to_leave(image: Preimage, now: Now, left: Mapping[str, State], last_sign_ns: int, *, force: bool) -> str:
+    if now.same:
+        return AS_IT_WAS
+    if not now.copy_usable:
+        return COPY_GONE
+    if now.state is None or force:
+        return ""
+    if image.path in left:
+        return "" if left[image.path] == now.state else CHANGED_SINCE
+    ctime_ns = now.state[4]
+    return CHANGED_SINCE if ctime_ns > last_sign_ns + LAST_BREATH_NS else ""

@@ -1,0 +1,1 @@
+"""The report as words, JSON and pages; pure."""

@@ -1,0 +1,136 @@
+"""The report as JSON, schema ``session-guard-report/1``, and the checks that `session-guard verify` makes on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_session_guard._core.records import REPORT_SCHEMA, Touch
+
+
+@dataclass
+class Report:
+    """What a run was and did; `to_json` gives the documented shape."""
+
+    run: dict[str, Any]
+    layers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    canary: dict[str, str] = field(default_factory=dict)
+    zones: list[dict[str, str]] = field(default_factory=list)
+    tests: dict[str, int] = field(default_factory=dict)
+    touches: list[Touch] = field(default_factory=list)
+    uncounted: int = 0
+    created: list[str] = field(default_factory=list)
+    removed: list[str] = field(default_factory=list)
+    kept: list[tuple[str, str]] = field(default_factory=list)
+    preserved: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def violating(self) -> list[Touch]:
+        """The touches that count against the run."""
+        return [touch for touch in self.touches if touch.violation]
+
+    @property
+    def violations(self) -> int:
+        """How many violations there were, those included that are known by number only."""
+        return len(self.violating) + self.uncounted
+
+    @property
+    def verdict(self) -> str:
+        """``clean``, ``violated``, or ``report-only`` for violations that were not meant to fail the run."""
+        if not self.violations:
+            return "clean"
+        return "report-only" if self.run.get("mode") == "report" else "violated"
+
+    def to_json(self) -> dict[str, Any]:
+        """The report in its documented shape."""
+        return {
+            "schema": REPORT_SCHEMA,
+            "run": self.run,
+            "layers": self.layers,
+            "canary": self.canary,
+            "zones": self.zones,
+            "tests": self.tests,
+            "touches": [touch.to_json() for touch in self.touches],
+            "artifacts": {
+                "created": self.created,
+                "removed": self.removed,
+                "kept": [{"path": path, "reason": reason} for path, reason in self.kept],
+                "preserved": self.preserved,
+            },
+            "violations": self.violations,
+            "verdict": self.verdict,
+            "notes": self.notes,
+        }
+
+    def encode(self) -> bytes:
+        """The report as the bytes of a JSON file; ASCII, so lone bytes of paths survive as ``\\udcXX``."""
+        return json.dumps(self.to_json(), indent=2, ensure_ascii=True).encode("ascii") + b"\n"
+
+
+class UnreadableReportError(ValueError):
+    """What was given is no report of this schema."""
+
+
+def parse_report(content: bytes) -> dict[str, Any]:
+    """The JSON object of a report.
+
+    :raises UnreadableReportError: it is no JSON, or of another schema, or lacks a part that a verdict rests on.
+    """
+    try:
+        value = json.loads(content)
+    except ValueError as problem:
+        raise UnreadableReportError(f"is no JSON: {problem}") from None
+    if not isinstance(value, dict) or value.get("schema") != REPORT_SCHEMA:
+        raise UnreadableReportError(f"is no report of the schema {REPORT_SCHEMA!r}")
+    shapes: Mapping[str, type] = {
+        "run": dict,
+        "layers": dict,
+        "tests": dict,
+        "touches": list,
+        "violations": int,
+        "verdict": str,
+    }
+    for name, shape in shapes.items():
+        if not isinstance(value.get(name), shape) or isinstance(value.get(name), bool):
+            raise UnreadableReportError(f"has no usable {name!r}")
+    return value
+
+
+def objections(
+    report: Mapping[str, Any],
+    *,
+    rootdir: str,
+    require_mode: str = "enforce",
+    require_layers: Sequence[str] = (),
+    min_tests: int = 1,
+) -> list[str]:
+    """Why a report does not show a guarded, clean run; empty when it does.
+
+    :param rootdir: the real path of the checkout that the report must be about; ``""`` takes any.
+    :param min_tests: how many tests must have run; a report about nothing proves nothing.
+    """
+    run, found = report["run"], []
+    if report["violations"] or any(touch.get("violation") for touch in report["touches"]):
+        found.append(f"the run has {report['violations'] or 'unnumbered'} violations")
+    if report["verdict"] != "clean" and not found:
+        found.append(f"its verdict is {report['verdict']!r}, not 'clean'")
+    if MODE_RANK.get(run.get("mode"), -1) < MODE_RANK[require_mode]:
+        found.append(f"its mode is {run.get('mode')!r}, {require_mode!r} is required")
+    if rootdir and run.get("rootdir") != rootdir:
+        found.append(f"it is about {run.get('rootdir')!r}, not about {rootdir!r}")
+    for name in require_layers:
+        status = (report["layers"].get(name) or {}).get("status")
+        if status != "enforced":
+            found.append(f"layer {name!r} is {status or 'missing'}, it is required")
+    if not run.get("finished"):
+        found.append("the run did not finish")
+    ran = sum(report["tests"].get(name, 0) for name in ("passed", "failed", "xfailed", "xpassed"))
+    if ran < min_tests:
+        found.append(f"{ran} tests ran, at least {min_tests} are required")
+    return found
+
+
+MODE_RANK: Mapping[Any, int] = {"off": 0, "report": 1, "enforce": 2}

@@ -1,0 +1,64 @@
+"""Other names of a file: a hard link in a free place changes the protected file behind it.
+
+Only a file that has more than one name, was there before the run and is about to be changed in place is ever looked for,
+so an ordinary run never pays; then the guarded roots are walked once, within a budget.
+"""
+
+from __future__ import annotations
+
+import os
+from stat import S_ISDIR, S_ISREG
+from typing import Final
+
+from pytest_session_guard._core.zones import Policy, Rule, Zone
+from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._run.places import Places
+
+BUDGET: Final = 300_000  # entries; about a second
+
+
+class AliasSearch:
+    """Knows the guarded files that have several names, once asked."""
+
+    def __init__(self, places: Places) -> None:
+        self.places = places
+        self._names: dict[tuple[int, int], str] = {}
+        self._walked: set[str] = set()
+        self._left = BUDGET
+        self.exhausted = False
+
+    def guarded_alias(self, found: os.stat_result, policy: Policy) -> Rule | None:
+        """The rule of a guarded place that holds another name of this file, if there is one.
+
+        Where the budget ran out before all names were found, the rule of the first place that was not searched.
+        """
+        roots = [rule.prefix for rule in policy.by_prefix.values() if rule.zone in (Zone.PROTECTED, Zone.SHARED)]
+        for root in sorted(roots, key=len, reverse=True):
+            if root != "/" and root not in self._walked:
+                self._walked.add(root)
+                self._walk(root, policy)
+            name = self._names.get((found.st_dev, found.st_ino))
+            if name is not None:
+                return policy.rule_for(name)
+            if self.exhausted and root != "/":
+                return policy.rule_for(root)
+        return None
+
+    def _walk(self, root: str, policy: Policy) -> None:
+        pending = [root]
+        while pending:
+            try:
+                entries: list[os.DirEntry[str]] = list(Raw.scandir(pending.pop()))
+            except OSError:
+                continue  # gone, or not ours to read: then not ours to link to either
+            self._left -= len(entries)
+            if self._left < 0:
+                self.exhausted = True
+                return
+            for item in entries:
+                found = item.stat(follow_symlinks=False)
+                if S_ISDIR(found.st_mode):
+                    if policy.rule_for(item.path).zone in (Zone.PROTECTED, Zone.SHARED):
+                        pending.append(item.path)
+                elif S_ISREG(found.st_mode) and found.st_nlink > 1:
+                    self._names[found.st_dev, found.st_ino] = item.path

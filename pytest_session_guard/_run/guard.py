@@ -1,0 +1,269 @@
+"""The life of a run in one process: what it holds, and what happens at each of its moments."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_session_guard._controls.audit import Gate, Ports
+from pytest_session_guard._controls.audit.attribution import Culprit, culprit, span_of_thread
+from pytest_session_guard._controls.audit.locate import DirFdHint, Locator, Target
+from pytest_session_guard._controls.ledger import Journal, JournalReader, RunDirectory
+from pytest_session_guard._controls.ownership import Ownership
+from pytest_session_guard._core.events import Intent
+from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
+from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.zones import Action, Policy
+from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._report.text import entry
+from pytest_session_guard._run.aliases import AliasSearch
+from pytest_session_guard._run.places import Places
+
+if TYPE_CHECKING:
+    from pytest_session_guard._controls.preimages import Preimages
+
+OUTSIDE: Final = Span()
+# One test that walks a big tree may be refused a million times; each counts, so many are written down in full.
+FULL_RECORDS_PER_TEST: Final = 200
+PREIMAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
+
+
+@dataclass
+class Layer:
+    """What a layer achieved: ``enforced``, ``partial``, ``unavailable`` or ``off``."""
+
+    status: str
+    reason: str = ""
+    abi: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer as the report shows it."""
+        return {"status": self.status, "reason": self.reason, "abi": self.abi}
+
+
+@dataclass
+class GuardRun:
+    """A run as one process of it knows it: the controller, or a worker.
+
+    :param label: ``main`` for the controller, the worker's name for a worker.
+    """
+
+    settings: Settings
+    places: Places
+    policy: Policy
+    directory: RunDirectory
+    label: str
+    hint: DirFdHint
+    notes: list[str] = field(default_factory=list)
+    layers: dict[str, Layer] = field(default_factory=dict)
+    canary: dict[str, str] = field(default_factory=dict)
+    touches: list[Touch] = field(default_factory=list)
+    preserved: dict[str, str] = field(default_factory=dict)
+    uncounted: Counter[str] = field(default_factory=Counter)
+    scrubbed: tuple[str, ...] = ()
+    undo_created: list[str] = field(default_factory=list)
+    undo_changed: dict[str, None] = field(default_factory=dict)
+    preimages: Preimages | None = None
+    span: Span = OUTSIDE
+    finished: bool = False
+    exit_status: int = 0
+
+    def __post_init__(self) -> None:
+        self.pid = Raw.getpid()
+        self.main_thread = threading.main_thread().ident
+        self.journal = Journal(self.directory.path, self.label)
+        self.reader = JournalReader(self.directory.path, self.label, skip=self.journal.name)
+        self.ownership = Ownership(self.journal.append, self._learn_from_others)
+        self.locator = Locator(self.policy, self.hint)
+        self.gate = Gate(self.policy, self.locator, self._ports())
+        self.on_late: Callable[[Touch], None] = lambda touch: None
+        self._expecting: list[list[Touch]] = []
+        self._per_test: Counter[str] = Counter()
+        self._learned: list[Mapping[str, Any]] = []
+        self._reported = 0
+
+    # -- what the hook asks ------------------------------------------------------------------------------------------
+
+    def _ports(self) -> Ports:
+        aliases = AliasSearch(self.places)
+        return Ports(
+            touched=self.touched,
+            message=lambda touch: entry(touch, self.places.rootdir),
+            intend=self.ownership.intend,
+            moved=self.ownership.moved,
+            removed=self.ownership.removed,
+            owns=self.ownership.owns,
+            claim=self.ownership.claim,
+            preserve=self.preserve,
+            report_only=self._report_only if self.settings.mode == "report" else None,
+            alias=aliases.guarded_alias,
+            span=self.current_span,
+            expected=lambda: bool(self._expecting),
+            project=self.places.rootdir.rstrip("/") + "/",
+            started_ns=self.directory.started_ns,
+        )
+
+    def current_span(self) -> Span:
+        """The test and phase that a touch of the current thread is charged to."""
+        if threading.get_ident() == self.main_thread:
+            return self.span
+        started_by = span_of_thread()
+        if started_by is None or started_by.nodeid == self.span.nodeid:
+            return self.span
+        return replace(started_by, phase="late") if started_by.nodeid else self.span
+
+    def touched(self, touch: Touch) -> None:
+        """Take a touch to the ledger, then to the report.
+
+        :raises LedgerError: the ledger could not take it; the report has it all the same.
+        """
+        if self._expecting and not touch.violation:
+            self._expecting[-1].append(touch)
+        key = f"{touch.nodeid}\0{touch.phase}\0{touch.operation}"
+        self._per_test[key] += 1
+        if self._per_test[key] > FULL_RECORDS_PER_TEST:
+            self.uncounted[touch.nodeid] += touch.violation
+            return
+        self.touches.append(touch)
+        try:
+            self.journal.append({"kind": "touch", **touch.to_json()})
+        finally:
+            if self.finished and touch.violation:
+                self.on_late(touch)
+
+    def failed(self, event: str, args: tuple[Any, ...], problem: BaseException) -> str:
+        """Take an error of the guard's own to the ledger; what could not be judged is refused."""
+        path = ascii(args[0])[:300] if args else ""
+        touch = Touch(
+            time=Raw.time_ns() / 1e9,
+            operation=event,
+            path=path,
+            zone="protected",
+            outcome="refused",
+            violation=True,
+            layer="guard",
+            nodeid=self.span.nodeid,
+            phase=self.span.phase,
+            pid=Raw.getpid(),
+            reason=f"could not be judged: {type(problem).__name__}: {problem}",
+        )
+        try:
+            self.touched(touch)
+        except Exception as second:  # whatever else breaks, the refusal stands and stderr has it
+            Raw.write(
+                2, f"session-guard: guard-error at {event}: {problem!r}, then {second!r}\n".encode(errors="replace")
+            )
+        return entry(touch, self.places.rootdir)
+
+    def preserve(self, path: str, found: os.stat_result, removal: bool) -> None:
+        """Keep a pre-image of a file before the run changes it for the first time.
+
+        :raises OSError: it could not be kept, so the change must not happen.
+        """
+        if self.preimages is None:
+            # Imported at the first use: most runs change nothing that was there.
+            from pytest_session_guard._controls.preimages import Preimages
+
+            self.preimages = Preimages(self.directory.directory("preimages"), PREIMAGE_LIMIT_BYTES, self.journal.append)
+        self.preimages.keep(path, found, removal)
+        self.preserved.setdefault(path, self.span.nodeid)
+
+    def _report_only(self, target: Target, intent: Intent) -> Outcome:
+        """What becomes of a violation in ``report`` mode: contained, or undone at the end, or else refused even so."""
+        if self.contains(target.path):
+            return "contained"
+        if intent.nameless:
+            return "refused"
+        try:
+            if target.found is None:
+                self.ownership.intend(target.path, intent.directory)
+                self.undo_created.append(target.path)
+            else:
+                self.preserve(target.path, target.found, intent.action is Action.DELETE)
+                self.undo_changed[target.path] = None
+        except OSError:
+            return "refused"
+        return "preserved"
+
+    def contains(self, path: str) -> bool:
+        """Whether a kernel layer takes what is done at a path into a throw-away layer."""
+        return False
+
+    # -- what others of the run did ----------------------------------------------------------------------------------
+
+    def _learn_from_others(self) -> Iterator[Mapping[str, Any]]:
+        """Records of ownership of the run's other processes; touches among them are kept for `collect`."""
+        for record in self.reader.poll():
+            if record.get("kind") == "touch":
+                self._learned.append(record)
+            else:
+                yield record
+
+    def collect(self) -> None:
+        """Take in what children did since the last look, and settle what was created.
+
+        :raises LedgerError: the ledger is gone, so the run cannot vouch for anything any more.
+        """
+        self.ownership.settle()
+        self.ownership.learn(self._learn_from_others())
+        learned, self._learned = self._learned, []
+        for record in learned:
+            self.touches.append(Touch.parse(record))
+
+    # -- moments of the run ------------------------------------------------------------------------------------------
+
+    def enter(self, nodeid: str, phase: Phase) -> None:
+        """From now on touches are charged to this test and phase."""
+        self.span = Span(nodeid, phase)
+
+    def leave(self) -> None:
+        """No test runs."""
+        self.span = OUTSIDE
+
+    def take_violations(self, nodeid: str) -> list[Touch]:
+        """The violations of one test that nobody has taken yet, children's included.
+
+        :raises LedgerError: the ledger is gone.
+        """
+        self.collect()
+        new, self._reported = self.touches[self._reported :], len(self.touches)
+        return [touch for touch in new if touch.violation and touch.nodeid == nodeid and touch.phase != "late"]
+
+    @property
+    def is_expecting(self) -> bool:
+        """Whether refusals are expected at this moment."""
+        return bool(self._expecting)
+
+    def culprit(self) -> Culprit:
+        """The line of the project that led here."""
+        return culprit(self.places.rootdir.rstrip("/") + "/")
+
+    @contextmanager
+    def expecting(self) -> Iterator[list[Touch]]:
+        """Forgive the touches inside; they are refused all the same, and listed in what is yielded."""
+        seen: list[Touch] = []
+        self._expecting.append(seen)
+        try:
+            yield seen
+        finally:
+            self._expecting.remove(seen)
+
+    def use(self, policy: Policy) -> None:
+        """Go by another policy from now on."""
+        self.policy = policy
+        self.gate.use(policy)
+
+    @property
+    def is_controller(self) -> bool:
+        """Whether this process answers for the run as a whole."""
+        return self.label == "main"
+
+    @property
+    def violations(self) -> int:
+        """How many violations this process knows of."""
+        return sum(touch.violation for touch in self.touches) + sum(self.uncounted.values())

@@ -1,0 +1,271 @@
+"""Where things really are, captured once and early, and the policy that follows from it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.settings import Line, Settings, is_glob
+from pytest_session_guard._core.zones import Pattern, Policy, Rule, Zone, is_within
+from pytest_session_guard._host.identity import resolve_missing
+
+# Directories and files that tools keep in a checkout for themselves; anything in them can be made again.
+TOOL_NAMES: Final = (
+    "__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", ".import_linter_cache", ".benchmarks",
+    ".coverage", ".coverage.*", "htmlcov", ".testmondata*", ".tox", ".nox", ".pytype", ".pyre", ".ipynb_checkpoints",
+)  # fmt: skip
+
+# They beat both the working directory and `git -C`; git hooks export them (`git rev-parse --local-env-vars`).
+GIT_LOCATIONS: Final = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_PREFIX",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_SHALLOW_FILE", "GIT_QUARANTINE_PATH",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file or directory that pytest itself was told to write."""
+
+    option: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Places:
+    """Real paths of this machine and this invocation, symlinks resolved.
+
+    :param homes: ``$HOME`` and the password database's home, without duplicates.
+    :param temporary: temp directories.
+    """
+
+    rootdir: str
+    homes: tuple[str, ...]
+    temporary: tuple[str, ...]
+    cache: str
+    basetemp: str = ""
+    outputs: tuple[Output, ...] = ()
+    ledger: str = ""
+    ini: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def home(self) -> str:
+        """The home that ``~`` means, or ``""``."""
+        return self.homes[0] if self.homes else ""
+
+
+def capture(
+    rootdir: str,
+    environ: Mapping[str, str],
+    *,
+    basetemp: str = "",
+    outputs: Sequence[Output] = (),
+    ledger: str,
+    ini: str = "",
+) -> Places:
+    """Look where everything is.
+
+    :param ledger: the configured directory of the ledger, absolute or relative to the rootdir.
+    """
+    root = resolve_missing(rootdir)
+    temporary = _temporary_directories()
+    homes, notes = _homes(environ, temporary)
+    cache = environ.get("XDG_CACHE_HOME") or (f"{homes[0]}/.cache" if homes else "")
+    if sys.platform == "darwin" and homes:
+        cache = f"{homes[0]}/Library/Caches"
+    return Places(
+        rootdir=root,
+        homes=homes,
+        temporary=temporary,
+        cache=resolve_missing(cache) if cache.startswith("/") else "",
+        basetemp=resolve_missing(os.path.abspath(basetemp)) if basetemp else "",
+        outputs=tuple(
+            Output(out.option, resolve_missing(os.path.abspath(os.path.expanduser(out.path)))) for out in outputs
+        ),
+        ledger=resolve_missing(os.path.join(root, os.path.expanduser(ledger))),
+        ini=ini,
+        notes=notes,
+    )
+
+
+def _temporary_directories() -> tuple[str, ...]:
+    found = [tempfile.gettempdir(), "/tmp", "/var/tmp"]
+    return tuple(dict.fromkeys(resolve_missing(os.path.abspath(path)) for path in found if os.path.isdir(path)))
+
+
+def _homes(environ: Mapping[str, str], temporary: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    candidates = [environ.get("HOME", ""), environ.get("USERPROFILE", ""), _home_of_record()]
+    homes: list[str] = []
+    notes: list[str] = []
+    for candidate in candidates:
+        if not os.path.isabs(candidate):
+            continue
+        real = resolve_missing(candidate)
+        if real == "/" or real in homes:
+            continue
+        if real in temporary:
+            notes.append(f"{candidate} is a temp directory, so it is not protected as a home")
+            continue
+        homes.append(real)
+    return tuple(homes), tuple(dict.fromkeys(notes))
+
+
+def _home_of_record() -> str:
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except (ImportError, KeyError):
+        return ""
+
+
+def build_policy(settings: Settings, places: Places) -> tuple[Policy, tuple[str, ...]]:
+    """The policy of a run, and notes for its header.
+
+    :raises ConfigurationError: a declared path cannot be used.
+    """
+    rules = [*_default_rules(settings, places)]
+    patterns = [Pattern(name, places.rootdir) for name in TOOL_NAMES]
+    for zone, option, lines in (
+        (Zone.PROTECTED, "session_guard_protect", settings.protect),
+        (Zone.SHARED, "session_guard_share", settings.share),
+        (Zone.FREE, "session_guard_free", settings.free),
+    ):
+        for line in lines:
+            path = expand(option, line, places)
+            source = f"{line.source}: {option}"
+            if zone is Zone.FREE and is_glob(line.text):
+                patterns.append(Pattern(path, source=source))
+                continue
+            rules.extend(declared_rules(zone, path, line, source))
+    policy = Policy(tuple(rules), tuple(patterns))
+    return policy, (*places.notes, *_misplaced_shares(settings, places, rules, patterns))
+
+
+def _default_rules(settings: Settings, places: Places) -> list[Rule]:
+    rules = [Rule(settings.workspace, places.rootdir, "rootdir", settings.workspace_source)]
+    rules += [Rule(Zone.PROTECTED, home, "~" if home == places.home else home, "default") for home in places.homes]
+    rules += [Rule(Zone.PROTECTED, git, ".git", "default") for git in _git_directories(places.rootdir)]
+    rules += [Rule(Zone.FREE, path, path, "default") for path in (*places.temporary, "/dev", "/proc")]
+    if places.cache:
+        rules.append(Rule(Zone.FREE, places.cache, "user cache", "default"))
+    if places.basetemp:
+        rules.append(Rule(Zone.FREE, places.basetemp, "--basetemp", "default"))
+    rules += [Rule(Zone.FREE, out.path, out.option, "default") for out in places.outputs]
+    if places.ledger:
+        rules.append(Rule(Zone.PROTECTED, places.ledger, ".session_guard", "default: the ledger"))
+    return rules
+
+
+def _git_directories(rootdir: str) -> list[str]:
+    """The rootdir's ``.git``; for a linked worktree (a file that names it) also the directory that it names."""
+    found = [f"{rootdir}/.git"]
+    if os.path.isfile(found[0]):
+        try:
+            with open(found[0], encoding="utf-8", errors="surrogateescape") as file:
+                word, _, target = file.read(4096).partition(":")
+        except OSError:
+            return found
+        if word == "gitdir" and target.strip():
+            real = resolve_missing(os.path.join(rootdir, target.strip()))
+            found.append(real)
+            if "/.git/worktrees/" in real:
+                found.append(real.partition("/worktrees/")[0])
+    return found
+
+
+def declared_rules(zone: Zone, path: str, line: Line, source: str) -> list[Rule]:
+    """The rule of a declared path; for a symlink also one for the link itself, which could be replaced."""
+    real = resolve_missing(path)
+    rules = [Rule(zone, real, line.text, source, declared=True)]
+    parent, _, name = path.rstrip("/").rpartition("/")
+    own = f"{resolve_missing(parent or '/').rstrip('/')}/{name}"
+    if own != real and zone is not Zone.FREE:
+        rules.append(Rule(zone, own, line.text, source, declared=True))
+    return rules
+
+
+def expand(option: str, line: Line, places: Places) -> str:
+    """A configured path, absolute: ``~`` is the captured home, ``{rootdir}`` the rootdir.
+
+    :raises ConfigurationError: there is no home, or ``~user`` is unknown.
+    """
+    text = line.text.replace("{rootdir}", places.rootdir)
+    if text == "~" or text.startswith("~/"):
+        if not places.home:
+            raise ConfigurationError(
+                option, line.source, f"there is no home directory here, got {line.text!r}", "absolute paths"
+            )
+        text = places.home + text[1:]
+    elif text.startswith("~"):
+        text = os.path.expanduser(text)
+        if text.startswith("~"):
+            raise ConfigurationError(
+                option, line.source, f"names an unknown user, got {line.text!r}", "absolute paths or ~/..."
+            )
+    return os.path.normpath(text) if not is_glob(text) else text
+
+
+def _misplaced_shares(
+    settings: Settings, places: Places, rules: Sequence[Rule], patterns: Sequence[Pattern]
+) -> tuple[str, ...]:
+    """A shared path inside a free place: pytest, or the system, may wipe it whatever the ledger says."""
+    without = Policy(tuple(rule for rule in rules if rule.zone is not Zone.SHARED), tuple(patterns))
+    notes = []
+    for line in settings.share:
+        path = resolve_missing(expand("session_guard_share", line, places))
+        around = without.rule_for(path)
+        if around.zone is Zone.FREE:
+            notes.append(
+                f"session_guard_share {line.text} lies in the free place {around.prefix}, which other tools may wipe"
+            )
+    return tuple(notes)
+
+
+def check_outputs(policy: Policy, places: Places) -> None:
+    """Refuse what pytest was told to write into guarded places, before it does.
+
+    :raises ConfigurationError: an output, the base temp or the bytecode prefix lies over something that it would harm.
+    """
+    guarded = Policy(
+        tuple(r for r in policy.rules if not (r.zone is Zone.FREE and r.shown.startswith("--"))), policy.patterns
+    )
+    for out in places.outputs:
+        rule = guarded.rule_for(out.path)
+        if rule.zone in (Zone.PROTECTED, Zone.SHARED) and rule.prefix != "/":
+            raise ConfigurationError(
+                out.option, "pytest's own option", f"points into a place that is {rule}, got {out.path!r}",
+                "a path in the rootdir, a temp directory or a place named in session_guard_free",
+            )  # fmt: skip
+        if guarded.holds_guarded(out.path):
+            raise ConfigurationError(
+                out.option, "pytest's own option", f"lies over a guarded place, got {out.path!r}", "a path of its own"
+            )
+
+
+def removable_git_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables that send git elsewhere than it looks, where they are set."""
+    return tuple(name for name in GIT_LOCATIONS if name in environ)
+
+
+def lies_over(path: str, places: Places) -> bool:
+    """Whether a directory is, or holds, the rootdir or a home."""
+    return any(is_within(held, path) for held in (places.rootdir, *places.homes))
+
+
+def zones_of(policy: Policy) -> list[dict[str, str]]:
+    """The policy's rules, strictest first, as the report lists them."""
+    rules = sorted(policy.by_prefix.values(), key=lambda rule: (-rule.zone.strictness, rule.prefix))
+    return [{"zone": str(rule.zone), "path": rule.prefix, "source": rule.source} for rule in rules]
+
+
+def declared_zones(policy: Policy) -> list[tuple[str, str]]:
+    """The zones that a header names: the workspace, what is declared, and the home."""
+    shown = [rule for rule in policy.by_prefix.values() if rule.declared or rule.shown in ("~", "rootdir")]
+    ordered = sorted(shown, key=lambda rule: -rule.zone.strictness)
+    return [(str(rule.zone), rule.prefix) for rule in ordered if rule.zone is not Zone.FREE]

@@ -1,0 +1,241 @@
+"""The run as pytest's session lives it: tests begin and end, the session finishes, the verdict is given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pytest_session_guard._controls.cleanup import Cleanup, Removed
+from pytest_session_guard._controls.ledger import JournalReader
+from pytest_session_guard._controls.markers import read_marker
+from pytest_session_guard._core.errors import ConfigurationError, LedgerError
+from pytest_session_guard._core.records import Touch
+from pytest_session_guard._core.settings import Line
+from pytest_session_guard._core.zones import Policy, Rule, Zone, extended
+from pytest_session_guard._host.fsops import clock_ns, make_directory, replace_file
+from pytest_session_guard._report.document import Report
+from pytest_session_guard._report.text import preserved_lines
+from pytest_session_guard._run.artifacts import ArtifactDesk
+from pytest_session_guard._run.guard import GuardRun
+from pytest_session_guard._run.places import declared_rules, expand, zones_of
+
+GREEN: Final = frozenset({0, 5})
+DECLARABLE: Final[Mapping[str, Zone]] = {zone.value: zone for zone in (Zone.PROTECTED, Zone.SHARED, Zone.FREE)}
+
+
+@dataclass
+class SessionRun(GuardRun):
+    """A run with the moments that pytest gives it."""
+
+    header: dict[str, Any] = field(default_factory=dict)
+    report: Report = field(default_factory=lambda: Report({}))
+    private_base: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._base_policy: Policy | None = None
+        self._private = ""
+        self._private_count = 0
+        self._stamps: dict[int, int] = {}
+        self._ended = False
+        self.cleanup = Cleanup(
+            run_id=self.directory.run_id,
+            started_ns=self.started_at,
+            artifacts=self.ownership,
+            zone_of=lambda path: self.policy.rule_for(path).zone,
+            quarantine=f"{self.directory.path}/quarantine",
+            journal=self.journal.append,
+            forget=self.ownership.forget,
+            marker_of=read_marker,
+            is_private=self.is_private,
+        )
+        self.desk = ArtifactDesk(self, self.cleanup, self.is_private)
+
+    # -- declarations ------------------------------------------------------------------------------------------------
+
+    def declare(
+        self, zones: Sequence[Iterable[tuple[str, str]] | None], redirects: Sequence[Iterable[str] | None]
+    ) -> None:
+        """Take in what conftests and plugins declare through hooks.
+
+        :raises ConfigurationError: a declaration cannot be used.
+        """
+        rules: list[Rule] = []
+        for word, path in (pair for answer in zones for pair in answer or ()):
+            line = Line(str(path), "pytest_session_guard_zones")
+            if word not in DECLARABLE:
+                allowed = ", ".join(DECLARABLE)
+                raise ConfigurationError("zones", line.source, f"names an unknown zone, got {word!r}", allowed)
+            rules += declared_rules(
+                DECLARABLE[word], expand("zones", line, self.places), line, f"conftest: {line.source}"
+            )
+        if rules:
+            self.use(extended(self.policy, rules))
+        del redirects
+
+    def rules_of_mark(self, arguments: Mapping[str, Any], nodeid: str) -> list[Rule]:
+        """What a test's mark adds to the policy.
+
+        :raises ConfigurationError: an argument is unknown, or ``share`` names what the configuration does not share.
+        """
+        source = f"mark of {nodeid}"
+        unknown = sorted(set(arguments) - {"protect", "share", "pristine", "reason"})
+        if unknown:
+            raise ConfigurationError(
+                "mark session_guard",
+                source,
+                f"has unknown arguments, got {unknown}",
+                "protect, share, pristine, reason",
+            )
+        rules: list[Rule] = []
+        for path in _as_paths(arguments.get("protect", ())):
+            line = Line(path, source)
+            rules += declared_rules(Zone.PROTECTED, expand("protect", line, self.places), line, source)
+        for path in _as_paths(arguments.get("share", ())):
+            line = Line(path, source)
+            for rule in declared_rules(Zone.SHARED, expand("share", line, self.places), line, source):
+                if self.policy.rule_for(rule.prefix).zone not in (Zone.SHARED, Zone.FREE):
+                    raise ConfigurationError(
+                        "share", source, f"would widen the policy, got {path!r}", "paths that session_guard_share names"
+                    )
+        return rules
+
+    # -- tests -------------------------------------------------------------------------------------------------------
+
+    def begin_test(self, nodeid: str, narrowing: Iterable[Rule] = ()) -> None:
+        """A test's protocol begins; its mark may narrow what it may touch."""
+        self._private = ""
+        rules = tuple(narrowing)
+        if rules:
+            self._base_policy = self.policy
+            self.use(extended(self.policy, rules))
+
+    def end_test(self, nodeid: str) -> None:
+        """The test's protocol is over."""
+        if self._base_policy is not None:
+            self.use(self._base_policy)
+            self._base_policy = None
+        self._private = ""
+        self.leave()
+
+    def private_directory(self) -> str:
+        """The current test's private directory, made at the first call.
+
+        :raises RuntimeError: pytest has not told yet where its temporary directories are.
+        """
+        if not self._private:
+            if not self.private_base:
+                raise RuntimeError("a private directory belongs to a test; no test runs yet")
+            self._private_count += 1
+            self._private = f"{self.private_base}/{self._private_count}"
+            make_directory(self._private)
+        return self._private
+
+    def is_private(self, path: str) -> bool:
+        """Whether a path lies in a directory that this run made for itself and keeps no record of."""
+        return bool(self.private_base) and path.startswith(f"{self.private_base.rpartition('/')[0]}/")
+
+    def started_at(self, path: str) -> int:
+        """The run's start stamp by the clock of the file system that holds a path, nanoseconds.
+
+        File systems of this machine share the kernel's clock; one that is served by another machine does not, so it is
+        asked now and the time that has passed since the start is taken off.
+        """
+        parent = path.rpartition("/")[0] or "/"
+        try:
+            device = os.stat(parent).st_dev
+            if device not in self._stamps:
+                passed = clock_ns(self.directory.path) - self.directory.started_ns
+                self._stamps[device] = clock_ns(parent) - passed
+        except OSError:
+            return self.directory.started_ns
+        return self._stamps[device]
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def finish_session(self, exit_status: int, tests: Mapping[str, int]) -> int:
+        """The last test is over and all fixtures are torn down.
+
+        :returns: the exit status: 1 where violations stand under ``enforce`` and it would have been green.
+        """
+        self.enter("", "session")
+        self.exit_status = exit_status
+        if not self.is_controller:
+            self._collect_or_complain()
+            return exit_status
+        self.reader = JournalReader(self.directory.path, skip=self.journal.name)
+        self._collect_or_complain()
+        removed = self.cleanup.clear_shared()
+        self.report = self._build_report(tests, removed)
+        if self.settings.json_path:
+            self._write_report(self.settings.json_path)
+        self.exit_status = self.status_for(exit_status)
+        return self.exit_status
+
+    def _collect_or_complain(self) -> None:
+        try:
+            self.collect()
+        except LedgerError as problem:
+            self.failed("ledger", (self.directory.path,), problem)
+
+    def status_for(self, exit_status: int) -> int:
+        """The exit status that this run deserves, given pytest's own."""
+        violated = self.settings.mode == "enforce" and self.violations > 0
+        return 1 if violated and exit_status in GREEN else exit_status
+
+    def _build_report(self, tests: Mapping[str, int], removed: Removed) -> Report:
+        return Report(
+            run={
+                "id": self.directory.run_id,
+                "started": self.directory.started_ns / 1e9,
+                "finished": clock_ns(self.directory.path) / 1e9,
+                **self.header,
+            },
+            layers={name: layer.to_json() for name, layer in self.layers.items()},
+            canary=dict(self.canary),
+            zones=zones_of(self.policy),
+            tests=dict(tests),
+            touches=list(self.touches),
+            uncounted=sum(self.uncounted.values()),
+            created=sorted(self.ownership.paths),
+            removed=list(removed.removed),
+            kept=list(removed.kept),
+            preserved=sorted(self.preserved),
+            notes=list(self.notes),
+        )
+
+    def _write_report(self, path: str) -> None:
+        target = os.path.abspath(os.path.expanduser(path))
+        try:
+            make_directory(os.path.dirname(target), 0o755)
+            replace_file(target, self.report.encode(), 0o644)
+        except OSError as problem:
+            # A report that was asked for and cannot be had is a failure of the guard's own work.
+            self.failed("report", (target,), problem)
+
+    def closing_lines(self) -> list[str]:
+        """What the user should know besides violations."""
+        lines = []
+        if self.report.preserved:
+            lines += preserved_lines(self.report.preserved, self.directory.run_id, self.places.rootdir)
+        lines += [f"session-guard kept {path!r}: {reason}" for path, reason in self.report.kept]
+        return lines
+
+    def new_violations(self) -> list[Touch]:
+        """Violations since the report was built."""
+        return [touch for touch in self.touches[len(self.report.touches) :] if touch.violation]
+
+    def end(self) -> None:
+        """Pytest is done with us; the hook stays, and what happens from here on is late."""
+        if self._ended:
+            return
+        self._ended = True
+        self.enter("", "late")
+        self.finished = True
+
+
+def _as_paths(value: object) -> list[str]:
+    items = [value] if isinstance(value, str | os.PathLike) else list(value) if isinstance(value, Iterable) else []
+    return [os.fsdecode(item) for item in items]

@@ -1,0 +1,336 @@
+"""The pytest plugin: each hook hands over to the run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import pytest
+
+from pytest_session_guard import hookspecs
+from pytest_session_guard._core.errors import ConfigurationError, LayerUnavailableError, LedgerError
+from pytest_session_guard._core.settings import ENVIRONMENT_MODE, OPTIONS, Option, Settings, Value, merge
+from pytest_session_guard._fixtures import GUARD, session_dir, session_guard, session_index
+from pytest_session_guard._report.text import entry, header, headline, section
+from pytest_session_guard._run.places import Output, declared_zones
+from pytest_session_guard._run.start import StartRequest, active_run, start
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from pytest_session_guard._core.records import Phase, Touch
+    from pytest_session_guard._core.zones import Rule
+    from pytest_session_guard._run.session import SessionRun
+
+__all__ = ["session_dir", "session_guard", "session_index"]
+
+# Options of pytest and of well-known plugins that name a file or directory to write: attribute and flag.
+OUTPUTS: Final = (
+    ("xmlpath", "--junitxml"),
+    ("log_file", "--log-file"),
+    ("debug", "--debug"),
+    ("htmlpath", "--html"),
+    ("report_log", "--report-log"),
+    ("json_report_file", "--json-report-file"),
+    ("session_guard_json", "--session-guard-json"),
+    ("session_guard_html", "--session-guard-html"),
+)
+SHOWN_PER_TEST: Final = 5
+MARK: Final = (
+    "session_guard(protect=(), share=(), pristine=(), reason=''): "
+    "narrow what this test may touch; share only what the configuration shares (pytest-session-guard)"
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the option table on the command line and in the ini file."""
+    group = parser.getgroup("session-guard", "keep real data from harm (pytest-session-guard)")
+    for option in OPTIONS:
+        text = f"{option.help} ({option.allowed}{f'; default: {option.default}' if option.default else ''})"
+        if option.flag:
+            action = "append" if option.kind == "lines" else "store"
+            group.addoption(
+                option.flag, action=action, dest=option.dest, metavar=option.metavar, default=None, help=text
+            )
+        if option.ini:
+            kind = "linelist" if option.kind == "lines" else "string"
+            parser.addini(option.ini, text, type=kind, default=None)  # type: ignore[arg-type]
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Offer our own hooks."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Begin before any conftest is imported."""
+    known = early_config.known_args_namespace
+    if getattr(known, "version", 0) or getattr(known, "help", False):
+        return
+    _begin(early_config, late="")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the mark; begin here at the latest; take in what conftests declare."""
+    config.addinivalue_line("markers", MARK)
+    if getattr(config.option, "version", 0) or getattr(config.option, "help", False):
+        return
+    _begin(config, late="started late: activated from a conftest, whose siblings were imported unguarded")
+    run = config.stash.get(GUARD, None)
+    if run is not None:
+        run.declare(
+            config.hook.pytest_session_guard_zones(config=config),
+            config.hook.pytest_session_guard_redirects(config=config),
+        )
+        run.enter("", "collection")
+
+
+def _begin(config: pytest.Config, late: str) -> None:
+    if GUARD in config.stash:
+        return
+    outer = active_run()
+    try:
+        settings = merge(raw_values(config))
+        if outer is not None:
+            # A run inside a test of a run (pytester in-process): the outer guard holds this process already.
+            return
+        if settings.mode == "off":
+            return
+        config.stash[GUARD] = start(_request(config, settings, late), os.environ)
+    except LayerUnavailableError as problem:
+        if problem.entered:
+            raise
+        raise pytest.UsageError(str(problem)) from problem
+    except (ConfigurationError, LedgerError) as problem:
+        raise pytest.UsageError(str(problem)) from problem
+
+
+def raw_values(config: pytest.Config) -> dict[str, list[Value]]:
+    """What the user set, by option and strongest source first."""
+    return {option.name: list(_values_of(config, option)) for option in OPTIONS}
+
+
+def _values_of(config: pytest.Config, option: Option) -> Generator[Value]:
+    if option.flag:
+        given = getattr(config.option, option.dest, None)
+        if given is None:
+            given = getattr(config.known_args_namespace, option.dest, None)
+        if given is not None:
+            yield Value(given, f"command line: {option.flag}")
+    if option.ini:
+        written = config.getini(option.ini)
+        if written is not None:
+            yield Value(written, _ini_source(config, option))
+    if option.ini == "session_guard" and os.environ.get(ENVIRONMENT_MODE):
+        yield Value(os.environ[ENVIRONMENT_MODE], ENVIRONMENT_MODE)
+
+
+def _ini_source(config: pytest.Config, option: Option) -> str:
+    overridden = (
+        getattr(config.option, "override_ini", None) or getattr(config.known_args_namespace, "override_ini", None) or ()
+    )
+    if any(word.partition("=")[0] == option.ini for word in overridden):
+        return "command line: -o"
+    return config.inipath.name if config.inipath is not None else "ini"
+
+
+def _request(config: pytest.Config, settings: Settings, late: str) -> StartRequest:
+    basetemp = getattr(config.known_args_namespace, "basetemp", None) or ""
+    return StartRequest(
+        settings=settings,
+        rootdir=str(config.rootpath),
+        ini=config.inipath.name if config.inipath is not None else "",
+        basetemp=str(basetemp),
+        outputs=tuple(_outputs(config)),
+        worker=_worker_name(),
+        late=late,
+        pytest_version=pytest.__version__,
+    )
+
+
+def _outputs(config: pytest.Config) -> Generator[Output]:
+    known = config.known_args_namespace
+    for dest, flag in OUTPUTS:
+        value = getattr(known, dest, None)
+        if isinstance(value, str) and value:
+            yield Output(
+                flag, os.path.join(str(config.invocation_params.dir), os.path.expanduser(os.path.expandvars(value)))
+            )
+    log_file = config.getini("log_file")
+    if isinstance(log_file, str) and log_file:
+        yield Output("log_file", os.path.join(str(config.rootpath), log_file))
+    for report in getattr(known, "cov_report", None) or ():
+        kind, _, path = str(report).partition(":")
+        if path and kind in {"xml", "html", "json", "lcov", "annotate"}:
+            yield Output("--cov-report", path)
+    if sys.pycache_prefix:
+        yield Output("PYTHONPYCACHEPREFIX", sys.pycache_prefix)
+
+
+def _worker_name() -> str:
+    """The name of the pytest-xdist worker that this process is, or ``""``.
+
+    A worker's configuration knows its ``workerinput`` too late for us, and the environment variable is inherited by every
+    pytest that a test starts; the worker's own main loop on the stack is neither.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "__channelexec__":
+            return os.environ.get("PYTEST_XDIST_WORKER", "")
+        frame = frame.f_back
+    return ""
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """One line: mode, layers, zones; under ``-v`` what was taken out of the environment."""
+    run = config.stash.get(GUARD, None)
+    if run is None:
+        return []
+    states = {name: layer.status for name, layer in run.layers.items()}
+    lines = [header(run.settings.mode, states, declared_zones(run.policy), run.places.home, run.notes)]
+    if run.scrubbed and config.get_verbosity() > 0:
+        lines.append(f"session-guard: taken out of the environment: {', '.join(run.scrubbed)}")
+    return lines
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Charge touches to this test's setup."""
+    return (yield from _phase(item, "setup"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Charge touches to this test's call."""
+    return (yield from _phase(item, "call"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Charge touches to this test's teardown."""
+    return (yield from _phase(item, "teardown"))
+
+
+def _phase(item: pytest.Item, phase: Phase) -> Generator[None, object, object]:
+    run = item.config.stash.get(GUARD, None)
+    if run is None:
+        return (yield)
+    run.enter(item.nodeid, phase)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Give the test its private places, and take them back."""
+    run = item.config.stash.get(GUARD, None)
+    if run is None:
+        return (yield)
+    run.begin_test(item.nodeid, narrowing(item, run))
+    try:
+        return (yield)
+    finally:
+        run.end_test(item.nodeid)
+
+
+def narrowing(item: pytest.Item, run: SessionRun) -> list[Rule]:
+    """The rules that a test's marks add.
+
+    :raises pytest.UsageError: a mark is wrong, or would widen what the configuration allows.
+    """
+    rules: list[Rule] = []
+    try:
+        for mark in item.iter_markers("session_guard"):
+            rules += run.rules_of_mark(dict(mark.kwargs), item.nodeid)
+    except ConfigurationError as problem:
+        raise pytest.UsageError(str(problem)) from problem
+    return rules
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail the phase in which a violation happened, whatever became of the exception (swallowed, xfail, raises, skip)."""
+    report = yield
+    run = item.config.stash.get(GUARD, None)
+    if run is None:
+        return report
+    touches = run.take_violations(item.nodeid)
+    for touch in touches:
+        item.ihook.pytest_session_guard_touch(touch=touch)
+    if touches and run.settings.mode == "enforce":
+        _fail(report, touches, run.places.rootdir)
+    return report
+
+
+def _fail(report: pytest.TestReport, touches: list[Touch], rootdir: str) -> None:
+    """Make a report fail, with what pytest has to say kept, and nothing said twice."""
+    if report.outcome == "failed" and report.longrepr is not None:
+        said = report.longreprtext
+        touches = [touch for touch in touches if headline(touch) not in said]
+    texts = [entry(touch, rootdir) for touch in touches[:SHOWN_PER_TEST]]
+    if len(touches) > SHOWN_PER_TEST:
+        texts.append(f"and {len(touches) - SHOWN_PER_TEST} more, see the session-guard section")
+    if report.outcome == "failed" and report.longrepr is not None:
+        report.sections.extend(("session-guard", text) for text in texts)
+        return
+    report.outcome = "failed"
+    report.longrepr = "\n\n".join(texts)
+    if hasattr(report, "wasxfail"):
+        del report.wasxfail
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Finish the run after all fixtures have been torn down; red where it would have been green."""
+    run = session.config.stash.get(GUARD, None)
+    if run is not None:
+        session.exitstatus = run.finish_session(int(session.exitstatus), _counts(session.config))
+        if run.is_controller:
+            session.config.hook.pytest_session_guard_report(report=run.report.to_json())
+
+
+def _counts(config: pytest.Config) -> dict[str, int]:
+    reporter = cast("Any", config.pluginmanager.get_plugin("terminalreporter"))
+    if reporter is None:
+        return {}
+    names = ("passed", "failed", "skipped", "error", "xfailed", "xpassed")
+    return {name: len(reporter.stats.get(name, ())) for name in names}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Nothing when all is clean; else a section with one entry a violation."""
+    run = config.stash.get(GUARD, None)
+    if run is None or not run.is_controller:
+        return
+    write = terminalreporter
+    if run.report.violations:
+        write.section(
+            "session-guard",
+            sep="=",
+            red=run.settings.mode == "enforce",
+            yellow=run.settings.mode == "report",
+            bold=True,
+        )
+        for line in section(run.report.violating, run.places.rootdir, run.report.uncounted):
+            write.line(line)
+    for line in run.closing_lines():
+        write.line(line, yellow=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The end; the hook itself stays until the process ends."""
+    run = config.stash.get(GUARD, None)
+    if run is not None:
+        run.end()
+
+
+def run_of(config: pytest.Config) -> SessionRun | None:
+    """The run that guards this session, or ``None``."""
+    return config.stash.get(GUARD, None)
