@@ -147,6 +147,9 @@ def _request(config: pytest.Config, settings: Settings, late: str) -> StartReque
         basetemp=str(basetemp),
         outputs=tuple(_outputs(config)),
         worker=_worker_name(),
+        has_workers=bool(
+            getattr(config.known_args_namespace, "numprocesses", 0) or getattr(config.known_args_namespace, "tx", ())
+        ),
         late=late,
         pytest_version=pytest.__version__,
     )

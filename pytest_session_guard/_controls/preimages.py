@@ -12,12 +12,12 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pytest_session_guard._core.errors import PreimageError
 from pytest_session_guard._core.records import Identity
-from pytest_session_guard._core.restoring import How, Preimage, State
+from pytest_session_guard._core.restoring import How, Preimage, state_of
 from pytest_session_guard._host.copying import copy_content, listed_xattrs
 from pytest_session_guard._host.fsops import OwnPath, Raw
 from pytest_session_guard._host.identity import birth_ns
@@ -92,14 +92,15 @@ class Preimages:
         name = store_name(path, identity)
         stored = _lstat(f"{self.directory}/{name}")
         linked = stored is not None and (stored.st_dev, stored.st_ino) == (found.st_dev, found.st_ino)
+        how: How = "copy"
         if stored is not None and not linked:
-            self._record(path, found, "copy", name)  # kept under another name, or by another process
+            pass  # kept under another name, or by another process
         elif removal:
-            self._record(path, found, "link" if linked or self._link(path, found, name) else "copy", name)
+            how = "link" if linked or self._link(path, found, name) else "copy"
         else:
             # A linked pre-image is the object itself and would change with it: from now on a copy stands in.
             self._copy(path, found, name)
-            self._record(path, found, "copy", name)
+        self._record(path, found, how, copy=name, names=found.st_nlink - linked)
 
     def _link(self, path: str, found: os.stat_result, name: str) -> bool:
         """Give the object a name in the store; where links are not to be had it is copied, and the answer is ``False``."""
@@ -142,7 +143,9 @@ class Preimages:
                 Raw.unlink(OwnPath(beside))
             raise
 
-    def _record(self, path: str, found: os.stat_result, how: How, copy: str = "", target: str = "") -> None:
+    def _record(
+        self, path: str, found: os.stat_result, how: How, *, copy: str = "", target: str = "", names: int = 1
+    ) -> None:
         identity = Identity(found.st_dev, found.st_ino, birth_ns(path, found))
         if self._recorded.get((path, identity)) == how:
             return
@@ -157,7 +160,7 @@ class Preimages:
             size=found.st_size,
             atime_ns=found.st_atime_ns,
             mtime_ns=found.st_mtime_ns,
-            names=found.st_nlink,
+            names=names,
             time_ns=Raw.time_ns(),
             target=target,
             xattrs={name: base64.b64encode(value).decode() for name, value in listed_xattrs(path).items()},
@@ -175,13 +178,6 @@ def store_name(path: str, identity: Identity) -> str:
     return f"{identity.device:x}-{identity.inode:x}-at-{zlib.crc32(os.fsencode(path)):08x}"
 
 
-def state_of(found: os.stat_result | None) -> State:
-    """What must be equal for an object to count as unchanged."""
-    if found is None:
-        return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
 def _lstat(path: str) -> os.stat_result | None:
     try:
         return Raw.lstat(path)
@@ -191,6 +187,5 @@ def _lstat(path: str) -> os.stat_result | None:
         raise
 
 
-def _entries(path: str) -> Iterator[os.DirEntry[str]]:
-    with Raw.scandir(path) as entries:
-        yield from entries
+def _entries(path: str) -> list[os.DirEntry[str]]:
+    return list(Raw.scandir(path))  # at once: no descriptor stays open while the tree below is walked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal
 
@@ -182,6 +182,6 @@ def is_marker_of(value: object, run_id: str) -> bool:
     return isinstance(value, dict) and value.get("run") == run_id
 
 
-def iter_kind(records: tuple[dict[str, Any], ...], kind: str) -> Iterator[dict[str, Any]]:
+def iter_kind(records: Iterable[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:
     """The records of one kind, in order."""
     return (record for record in records if record.get("kind") == kind)

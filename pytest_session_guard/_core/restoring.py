@@ -6,8 +6,9 @@ changed, and leaves alone what somebody else has changed since.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 from pytest_session_guard._core.records import Identity, iter_kind
@@ -72,6 +73,13 @@ class Preimage:
 PREIMAGE_FIELDS: Final = tuple(entry.name for entry in fields(Preimage))
 
 
+def state_of(found: os.stat_result | None) -> State:
+    """What must be equal for an object to count as unchanged."""
+    if found is None:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 @dataclass(frozen=True, slots=True)
 class Now:
     """What stands at a path at this moment.
@@ -111,17 +119,16 @@ class RestorePlan:
         return [*back, *(f"leave    {path!r}: {reason}" for path, reason in self.kept)]
 
 
-def preimages_of(records: Iterable[Mapping[str, Any]]) -> list[Preimage]:
+def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
     """The pre-images that count, one a path, parents first.
 
     Left out are objects that the run itself had made (another process of it kept them before it knew) and new names of
     objects that the run had renamed. Where a path has several, somebody else replaced it meanwhile: the last one counts.
     """
-    kept = tuple(records)
-    made = {tuple(record["identity"]) for record in iter_kind(kept, "created") if "identity" in record}
+    made = {tuple(record["identity"]) for record in iter_kind(records, "created") if "identity" in record}
     home: dict[Identity, str] = {}
     latest: dict[str, Preimage] = {}
-    found = sorted((Preimage.parse(record) for record in iter_kind(kept, "preimage")), key=lambda image: image.time_ns)
+    found = sorted((Preimage.parse(record) for record in iter_kind(records, "preimage")), key=lambda image: image.time_ns)
     for image in found:
         if tuple(image.identity.to_json()) in made:
             continue
@@ -129,8 +136,11 @@ def preimages_of(records: Iterable[Mapping[str, Any]]) -> list[Preimage]:
         if first_path != image.path and image.names < 2:
             continue
         before = latest.get(image.path)
-        if before is None or before.identity != image.identity or image.how == "copy":
+        if before is None or before.identity != image.identity:
             latest[image.path] = image
+        elif before.how == "link" and image.how == "copy":
+            # Renamed first, written to second. The first record has the times of before.
+            latest[image.path] = replace(before, how="copy", copy=image.copy)
     return sorted(latest.values(), key=lambda image: (image.path.count("/"), image.path))
 
 

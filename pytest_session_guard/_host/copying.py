@@ -48,6 +48,39 @@ def copy_content(source: str, target: str, mode: int = 0o600) -> tuple[os.stat_r
         return before, Raw.fstat(source_fd)
 
 
+def overwrite_content(source: str, target: str) -> None:
+    """The bytes of ``source`` in the object at ``target``, which keeps its identity and its other names.
+
+    Not atomic: whoever calls keeps a copy of what the target held before.
+
+    :raises OSError: it cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+    with closing(Raw.open(OwnPath(source), _READ)) as source_fd, closing(Raw.open(OwnPath(target), flags)) as target_fd:
+        size = Raw.fstat(source_fd).st_size
+        # Emptied first, so that holes are holes again.
+        _Primitives.truncate(OwnPath(target), 0)
+        for start, end in _extents(source_fd, size):
+            _copy_extent(source_fd, target_fd, start, end)
+        _Primitives.truncate(OwnPath(target), size)
+        Raw.fsync(target_fd)
+
+
+def same_content(one: str, other: str) -> bool:
+    """Whether two regular files hold the same bytes; opens nothing else and follows no symlink.
+
+    :raises OSError: one cannot be read.
+    """
+    with closing(Raw.open(OwnPath(one), _READ)) as first, closing(Raw.open(OwnPath(other), _READ)) as second:
+        stats = Raw.fstat(first), Raw.fstat(second)
+        if not all(stat.S_ISREG(found.st_mode) for found in stats) or stats[0].st_size != stats[1].st_size:
+            return False
+        while piece := Raw.read(first, PIECE):
+            if piece != Raw.read(second, PIECE):
+                return False
+        return True
+
+
 def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
     """The stretches of a file that hold data; the rest are holes."""
     seek_data, seek_hole = getattr(os, "SEEK_DATA", None), getattr(os, "SEEK_HOLE", None)
@@ -125,29 +158,25 @@ def put_metadata(
     found = Raw.lstat(path)
     link = stat.S_ISLNK(found.st_mode)
     if Raw.chown is not None and (found.st_uid, found.st_gid) != (uid, gid):
-        _try(missed, "owner", lambda: Raw.chown(OwnPath(path), uid, gid, follow_symlinks=False))
+        _try(missed, "owner", Raw.chown, OwnPath(path), uid, gid, follow_symlinks=False)
     if not link:
-        _try(missed, "mode", lambda: Raw.chmod(OwnPath(path), mode))
+        _try(missed, "mode", Raw.chmod, OwnPath(path), mode)
         _put_xattrs(path, xattrs, missed)
-    _try(missed, "times", lambda: Raw.utime(OwnPath(path), ns=(atime_ns, mtime_ns), follow_symlinks=False))
+    _try(missed, "times", Raw.utime, OwnPath(path), ns=(atime_ns, mtime_ns), follow_symlinks=False)
     return missed
 
 
 def _put_xattrs(path: str, xattrs: Mapping[str, bytes], missed: list[str]) -> None:
     present = listed_xattrs(path)
     for name in present.keys() - xattrs.keys():
-        _try(missed, name, lambda name=name: _Primitives.removexattr(OwnPath(path), name, follow_symlinks=False))
+        _try(missed, name, _Primitives.removexattr, OwnPath(path), name, follow_symlinks=False)
     for name, value in xattrs.items():
         if present.get(name) != value:
-            _try(
-                missed,
-                name,
-                lambda name=name, value=value: _Primitives.setxattr(OwnPath(path), name, value, follow_symlinks=False),
-            )
+            _try(missed, name, _Primitives.setxattr, OwnPath(path), name, value, follow_symlinks=False)
 
 
-def _try(missed: list[str], what: str, action: Callable[[], object]) -> None:
+def _try(missed: list[str], what: str, action: Callable[..., object], *arguments: Any, **names: Any) -> None:
     try:
-        action()
+        action(*arguments, **names)
     except OSError:
         missed.append(what)

@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._host.fsops import OwnPath, Raw
-from pytest_session_guard._host.identity import O_PATH, birth_ns
+from pytest_session_guard._host.identity import HAS_PROC_FD, O_PATH, birth_ns
 
 # O_PATH needs no permission to read the directory, only to pass through it.
 _STEP: Final = O_PATH | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -54,6 +54,10 @@ class OpenDirectory:
     def name(self, name: str) -> OwnPath:
         """The path argument that goes with ``dir_fd=self.fd``."""
         return OwnPath(name if self.fd is not None else f"{self.path}/{name}")
+
+    def through(self, name: str) -> str:
+        """A path that leads through the held descriptor, for calls that take no ``dir_fd``."""
+        return f"/proc/self/fd/{self.fd}/{name}" if self.fd is not None and HAS_PROC_FD else f"{self.path}/{name}"
 
     def lstat(self, name: str) -> os.stat_result:
         """The object of that name, not what it points to."""

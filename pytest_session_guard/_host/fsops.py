@@ -47,7 +47,7 @@ class Raw:
     lstat = staticmethod(os.lstat)
     fstat = staticmethod(os.fstat)
     readlink = staticmethod(os.readlink)
-    scandir: Callable[[str], Iterator[os.DirEntry[str]]] = staticmethod(os.scandir)
+    scandir: Callable[[str], Iterator[os.DirEntry[str]]] = staticmethod(os.scandir)  # type: ignore[assignment]
     listdir = staticmethod(os.listdir)
     mkdir = staticmethod(os.mkdir)
     unlink = staticmethod(os.unlink)

@@ -32,6 +32,11 @@ VERBS: Final[Mapping[str, str]] = {
     "os.utime": "utime",
     "os.setxattr": "setxattr",
     "os.removexattr": "removexattr",
+    "created": "create",
+    "removed": "delete",
+    "replaced": "replace",
+    "metadata": "metadata change",
+    "names": "change",
 }
 
 

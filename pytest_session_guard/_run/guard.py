@@ -18,32 +18,30 @@ from pytest_session_guard._controls.ownership import Ownership
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
-from pytest_session_guard._core.zones import Action, Policy
+from pytest_session_guard._core.zones import Action, Policy, Rule, Zone
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
 from pytest_session_guard._run.places import Places
+from pytest_session_guard._run.walls import Layer, Walls
 
 if TYPE_CHECKING:
+    from pytest_session_guard._controls.overlay import Change
     from pytest_session_guard._controls.preimages import Preimages
 
 OUTSIDE: Final = Span()
 # One test that walks a big tree may be refused a million times; each counts, so many are written down in full.
 FULL_RECORDS_PER_TEST: Final = 200
+_BY = "by a child process or native code; the real one is untouched"
+CONTAINED_REASONS: Final = {
+    "created": f"was made {_BY.replace('the real one is untouched', 'nothing is there really')}",
+    "removed": f"was deleted {_BY}",
+    "replaced": f"was replaced {_BY}",
+    "content": f"was changed {_BY}",
+    "metadata": f"was given other metadata {_BY}",
+    "names": f"had entries made and removed {_BY}",
+}
 PREIMAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
-
-
-@dataclass
-class Layer:
-    """What a layer achieved: ``enforced``, ``partial``, ``unavailable`` or ``off``."""
-
-    status: str
-    reason: str = ""
-    abi: int | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The layer as the report shows it."""
-        return {"status": self.status, "reason": self.reason, "abi": self.abi}
 
 
 @dataclass
@@ -61,6 +59,7 @@ class GuardRun:
     hint: DirFdHint
     notes: list[str] = field(default_factory=list)
     layers: dict[str, Layer] = field(default_factory=dict)
+    walls: Walls = field(default_factory=Walls)
     canary: dict[str, str] = field(default_factory=dict)
     touches: list[Touch] = field(default_factory=list)
     preserved: dict[str, str] = field(default_factory=dict)
@@ -86,6 +85,7 @@ class GuardRun:
         self._per_test: Counter[str] = Counter()
         self._learned: list[Mapping[str, Any]] = []
         self._reported = 0
+        self._walls_read = 0
 
     # -- what the hook asks ------------------------------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ class GuardRun:
 
     def contains(self, path: str) -> bool:
         """Whether a kernel layer takes what is done at a path into a throw-away layer."""
-        return False
+        return self.walls.contains(path)
 
     # -- what others of the run did ----------------------------------------------------------------------------------
 
@@ -214,6 +214,46 @@ class GuardRun:
         learned, self._learned = self._learned, []
         for record in learned:
             self.touches.append(Touch.parse(record))
+        self._read_walls()
+
+    def _read_walls(self) -> None:
+        """Charge what newly landed in the upper layers to the test that runs."""
+        try:
+            changes = self.walls.changes()
+        except OSError as problem:
+            self.failed("overlay", (problem.filename or "",), problem)
+            return
+        if not changes:
+            return
+        recent = self.touches[self._walls_read :]
+        seen = {touch.path for touch in recent if touch.outcome == "contained" and touch.layer == "hook"}
+        self._walls_read = len(self.touches)
+        for change in changes:
+            rule = self.policy.rule_for(change.path)
+            if (
+                change.kind == "undone"
+                or change.path in seen
+                or rule.zone is not Zone.PROTECTED
+                or is_bytecode(change.path)
+            ):
+                continue
+            self.touched(self._contained(change, rule))
+
+    def _contained(self, change: Change, rule: Rule) -> Touch:
+        return Touch(
+            time=Raw.time_ns() / 1e9,
+            operation=change.kind,
+            path=change.path,
+            zone=str(rule.zone),
+            outcome="contained",
+            violation=not self.is_expecting,
+            layer="overlay",
+            nodeid=self.span.nodeid,
+            phase=self.span.phase,
+            pid=0,
+            reason=CONTAINED_REASONS[change.kind],
+            rule=str(rule),
+        )
 
     # -- moments of the run ------------------------------------------------------------------------------------------
 
@@ -246,10 +286,12 @@ class GuardRun:
     @contextmanager
     def expecting(self) -> Iterator[list[Touch]]:
         """Forgive the touches inside; they are refused all the same, and listed in what is yielded."""
+        self._read_walls()
         seen: list[Touch] = []
         self._expecting.append(seen)
         try:
             yield seen
+            self._read_walls()
         finally:
             self._expecting.remove(seen)
 
@@ -267,3 +309,8 @@ class GuardRun:
     def violations(self) -> int:
         """How many violations this process knows of."""
         return sum(touch.violation for touch in self.touches) + sum(self.uncounted.values())
+
+
+def is_bytecode(path: str) -> bool:
+    """Whether a path is Python's bytecode cache, which any Python child writes beside the modules that it imports."""
+    return path.endswith("/__pycache__") or ("/__pycache__/" in path and ".pyc" in path.rpartition("/")[2])

@@ -16,7 +16,6 @@ from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._run.exit import guard_exit
-from pytest_session_guard._run.guard import Layer
 from pytest_session_guard._run.places import (
     Output,
     Places,
@@ -26,6 +25,7 @@ from pytest_session_guard._run.places import (
     removable_git_variables,
 )
 from pytest_session_guard._run.session import SessionRun
+from pytest_session_guard._run.walls import Layer, enter_walls, join_overlay
 
 RUN_VARIABLE: Final = "SESSION_GUARD_RUN"
 
@@ -35,6 +35,7 @@ class StartRequest:
     """All that a run needs to know of pytest to begin.
 
     :param worker: the pytest-xdist worker's name, or ``""`` in the controller.
+    :param has_workers: pytest-xdist will start workers.
     :param outputs: what pytest's own options say it will write.
     :param late: why the guard starts later than it should, or ``""``.
     """
@@ -45,6 +46,7 @@ class StartRequest:
     basetemp: str = ""
     outputs: Sequence[Output] = ()
     worker: str = ""
+    has_workers: bool = False
     late: str = ""
     pytest_version: str = ""
 
@@ -84,11 +86,17 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     if request.late:
         run.notes.append(request.late)
     run.scrubbed = scrub(environ)
-    _enter_layers(run)
+    _enter_layers(run, request, environ)
     _install_hook(run)
     if run.is_controller:
         environ[RUN_VARIABLE] = json.dumps(
-            {"directory": directory.path, "run": directory.run_id, "started_ns": directory.started_ns}
+            {
+                "directory": directory.path,
+                "run": directory.run_id,
+                "started_ns": directory.started_ns,
+                "overlay": run.walls.address,
+                "layers": {name: layer.to_json() for name, layer in run.layers.items()},
+            }
         )
         run.header = header_of(run, request)
         directory.write_header(run.header)
@@ -143,12 +151,23 @@ def scrub(environ: MutableMapping[str, str]) -> tuple[str, ...]:
     return names
 
 
-def _enter_layers(run: SessionRun) -> None:
-    wanted = run.settings.layers
-    for name in ("hook", "overlay", "seal", "manifest"):
-        run.layers[name] = Layer("off")
-    if wanted == ("auto",) or "hook" in wanted:
-        run.layers["hook"] = Layer("enforced")
+def _enter_layers(run: SessionRun, request: StartRequest, environ: MutableMapping[str, str]) -> None:
+    """Enter the kernel layers before anything else: what is opened or started earlier escapes them."""
+    if run.is_controller:
+        run.walls = enter_walls(
+            run.settings,
+            run.policy,
+            run.places,
+            run.directory.directory("overlay"),
+            run.layers,
+            for_workers=request.has_workers,
+        )
+        return
+    layers = json.loads(environ[RUN_VARIABLE])["layers"]
+    run.layers.update({name: Layer(layer["status"], layer["reason"], layer["abi"]) for name, layer in layers.items()})
+    address = json.loads(environ[RUN_VARIABLE]).get("overlay")
+    if address:
+        run.walls = join_overlay(address, run.label, run.layers)
 
 
 def _install_hook(run: SessionRun) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import posix
 import stat
 import zlib
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from .construction import Layer
 
@@ -53,18 +52,19 @@ class Change:
 class System:
     """The calls that reading needs, held where a test that patches ``os`` does not reach them."""
 
-    open = staticmethod(posix.open)
-    close = staticmethod(posix.close)
-    stat = staticmethod(posix.stat)
-    fstat = staticmethod(posix.fstat)
-    scandir = staticmethod(posix.scandir)
-    pread = staticmethod(posix.pread)
-    chmod = staticmethod(posix.chmod)
-    readlink = staticmethod(posix.readlink)
-    listxattr = staticmethod(posix.listxattr)
-    getxattr = staticmethod(posix.getxattr)
-    ioctl = staticmethod(fcntl.ioctl)
-    uname = staticmethod(posix.uname)
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    stat = staticmethod(os.stat)
+    fstat = staticmethod(os.fstat)
+    # Their types depend on arguments in ways that a name for them loses.
+    scandir: Any = staticmethod(os.scandir)
+    ioctl: Any = staticmethod(fcntl.ioctl)
+    pread = staticmethod(os.pread)
+    chmod = staticmethod(os.chmod)
+    readlink = staticmethod(os.readlink)
+    listxattr = staticmethod(os.listxattr)
+    getxattr = staticmethod(os.getxattr)
+    uname = staticmethod(os.uname)
 
 
 def has_fine_times() -> bool:
@@ -190,9 +190,7 @@ class LayerReader:
         else:
             self._read_object(place, name, status, real)
 
-    def _read_directory(
-        self, place: _Place, name: str, status: os.stat_result, real: os.stat_result | None
-    ) -> None:
+    def _read_directory(self, place: _Place, name: str, status: os.stat_result, real: os.stat_result | None) -> None:
         path = place.below(name)
         upper_fd = _opened(name, _DIRECTORY, place.upper_fd, status)
         lower_fd = None
@@ -244,9 +242,7 @@ class LayerReader:
             if _status_below(place.upper_fd, name) is None:
                 self._settle(place.below(name), _Seen("removed", directory))
 
-    def _read_object(
-        self, place: _Place, name: str, status: os.stat_result, real: os.stat_result | None
-    ) -> None:
+    def _read_object(self, place: _Place, name: str, status: os.stat_result, real: os.stat_result | None) -> None:
         path, stamp = place.below(name), _stamp(status)
         earlier = self._seen.get(path)
         known = earlier is not None and earlier.stamp == stamp
@@ -267,7 +263,11 @@ class LayerReader:
         before = earlier.kind if earlier is not None else None
         if seen.kind != before:
             self._changes.append(Change(path, seen.kind or "undone", seen.directory))
-        elif seen.kind is not None and earlier is not None and (earlier.stamp, earlier.digest) != (seen.stamp, seen.digest):
+        elif (
+            seen.kind is not None
+            and earlier is not None
+            and (earlier.stamp, earlier.digest) != (seen.stamp, seen.digest)
+        ):
             self._changes.append(Change(path, again, seen.directory))
 
     def _report_undone(self) -> None:
@@ -309,7 +309,9 @@ def _what_moved(earlier: tuple[object, ...], now: tuple[object, ...]) -> ChangeK
 
 def _time_kind(status: os.stat_result, known: tuple[int, int] | None) -> ChangeKind:
     """Whether a directory's times were set, or moved because entries came and went."""
-    by_entries = (known is None or status.st_atime_ns == known[0]) and abs(status.st_ctime_ns - status.st_mtime_ns) < _TICK_NS
+    by_entries = (known is None or status.st_atime_ns == known[0]) and abs(
+        status.st_ctime_ns - status.st_mtime_ns
+    ) < _TICK_NS
     return "names" if by_entries else "metadata"
 
 

@@ -24,7 +24,6 @@ ALWAYS_WRITABLE: Final = ("/dev", "/proc")
 _DANGEROUS: Final = (namespaces.CAP_SYS_ADMIN, namespaces.CAP_SYS_PTRACE)
 # What joining a mount namespace takes.
 _NEEDED_BY_WORKERS: Final = (namespaces.CAP_SYS_ADMIN, namespaces.CAP_SYS_CHROOT)
-_START_TIMEOUT_S: Final = 20.0
 # Left to the read-only disk: programs and libraries, which must stay fast; sockets and locks of services; no disks.
 _UNWITNESSED: Final = frozenset(
     ("bin", "boot", "dev", "lib", "lib32", "lib64", "libx32", "lost+found", "proc", "run", "sbin", "sys", "tmp", "usr")
@@ -197,9 +196,8 @@ def enter(plan: OverlayPlan, for_workers: bool = False) -> Overlay:
     count = _usable_thread_count()
     before = _working_directory()
     try:
-        channel = keeper.start(_resolved(plan))
-        answer, descriptors = channel.receive(_START_TIMEOUT_S)
-    except (OSError, EOFError) as problem:
+        channel, answer, descriptors = keeper.start(_resolved(plan))
+    except OSError as problem:
         raise LayerUnavailableError(LAYER, f"its keeper did not start: {problem}") from problem
     if "error" in answer:
         channel.close()
@@ -266,7 +264,9 @@ def attach(address: str) -> Overlay:
         channel = Channel.connected(address)
         return Overlay(channel, *channel.ask({"ask": "read", "label": MAIN}))
     except OSError as problem:
-        raise LayerUnavailableError(LAYER, f"the keeper at {address!r} does not answer: {problem.strerror}") from problem
+        raise LayerUnavailableError(
+            LAYER, f"the keeper at {address!r} does not answer: {problem.strerror}"
+        ) from problem
 
 
 def probe() -> ProbeResult:

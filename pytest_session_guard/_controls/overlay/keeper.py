@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import os
 import select
+import warnings
 from dataclasses import astuple, dataclass, field
+from itertools import chain
 from typing import Any, Final, NoReturn
 
 from ..._host import mounts, namespaces
@@ -25,6 +27,7 @@ from .reasons import BUILDING, ENTERING, MOUNTING
 from .wire import Channel, Listener
 
 MAIN: Final = "main"
+_START_TIMEOUT_S: Final = 20.0
 
 
 @dataclass
@@ -136,7 +139,7 @@ class Keeper:
 
     def close(self) -> None:
         """Remove what lies on the disk; for when nobody is left to ask for it."""
-        for store in [stack.built.store for stack in self.stacks] + sum(self.pristine_stores.values(), []):
+        for store in chain((stack.built.store for stack in self.stacks), *self.pristine_stores.values()):
             self.remove_store(store)
 
     def return_to_base(self) -> None:
@@ -167,37 +170,45 @@ def enter_mounts(namespace_fd: int, root_fd: int) -> None:
         os.chroot(".")
 
 
-def start(plan: OverlayPlan) -> Channel:
-    """Start the keeper of a run; its first message is the answer to a request for the stack `MAIN`.
+def start(plan: OverlayPlan) -> tuple[Channel, dict[str, Any], list[int]]:
+    """Start the keeper of a run and have it build the first stack.
 
     It is no child of this process: a suite that waits for its children must not meet it.
 
-    :raises OSError: no process can be made.
+    :returns: the connection, and the keeper's first message with its descriptors.
+    :raises OSError: no process can be made, or it did not answer.
     """
     ours, theirs = Channel.pair()
-    pid = os.fork()
+    pid = fork_quietly()
     if pid == 0:
         _start_grandchild(plan, theirs)
     theirs.close()
-    _, status = os.waitpid(pid, 0)
-    if status:
+    try:
+        answer, descriptors = ours.receive(_START_TIMEOUT_S)
+    except (OSError, EOFError) as problem:
         ours.close()
-        raise OSError(os.WEXITSTATUS(status), "no process can be started for the overlay")
-    return ours
+        raise ConnectionResetError(f"no process can be started for the overlay: {problem}") from problem
+    finally:
+        # It ended long ago: it only had to start the keeper and leave it to the reaper of orphans.
+        os.waitpid(pid, 0)
+    return ours, answer, descriptors
+
+
+def fork_quietly() -> int:
+    """Fork without the warning that root's threads would bring: the child runs none of their code."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def _start_grandchild(plan: OverlayPlan, channel: Channel) -> NoReturn:
-    code = 1
     try:
         # A session of its own: the keys that interrupt the run must not reach it.
         os.setsid()
         if os.fork() == 0:
             _live(plan, channel)
-        code = 0
-    except OSError as problem:
-        code = problem.errno or 1
     finally:
-        os._exit(code)
+        os._exit(0)
     raise AssertionError("unreachable because _exit does not return")
 
 

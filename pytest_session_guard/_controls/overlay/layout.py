@@ -98,9 +98,7 @@ def lay_out(plan: OverlayPlan, disk: Surroundings) -> Layout:
     draft.place_mounts_below_covers()
     draft.split_locked_covers()
     draft.place_sockets()
-    return Layout(
-        tuple(draft.steps()), tuple(draft.uncovered), tuple(dict.fromkeys(draft.silent)), tuple(draft.absent)
-    )
+    return Layout(tuple(draft.steps()), tuple(draft.uncovered), tuple(dict.fromkeys(draft.silent)), tuple(draft.absent))
 
 
 def ancestors(path: str) -> Iterator[str]:
@@ -186,9 +184,9 @@ class _Draft:
     def place_sockets(self) -> None:
         # Through an overlay a socket of the lower layer refuses every connection: another inode stands there.
         for path in self.disk.sockets:
-            if path.startswith("/") and path not in self.roles and self.role_above(path) == "cover":
-                if self.disk.kind_of(path) == "socket":
-                    self.roles[path] = "frozen"
+            hidden = path not in self.roles and self.role_above(path) == "cover"
+            if hidden and self.disk.kind_of(path) == "socket":
+                self.roles[path] = "frozen"
 
     def steps(self) -> Iterable[Step]:
         pinned: set[str] = set()

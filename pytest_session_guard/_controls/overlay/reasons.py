@@ -50,7 +50,9 @@ def _entering_clause(number: int, name: str, text: str) -> str:
     if number in (errno.ENOSPC, errno.EUSERS):
         exhausted = [path for path in _LIMITS if _setting(path) == "0"]
         named = " and ".join(path.removeprefix("/proc/sys/").replace("/", ".") for path in exhausted)
-        return f"{named} is 0 ({name}); raise it with sysctl" if named else f"too many namespaces exist already ({name})"
+        return (
+            f"{named} is 0 ({name}); raise it with sysctl" if named else f"too many namespaces exist already ({name})"
+        )
     if number in (errno.EPERM, errno.EACCES):
         if _setting(_DEBIAN) == "0":
             return f"kernel.unprivileged_userns_clone is 0 ({name}); set it to 1 with sysctl"
@@ -78,4 +80,6 @@ def shortfall_clause(shortfalls: Sequence[tuple[str, str]], uncovered: Sequence[
 def described(answer: Mapping[str, object]) -> str:
     """The clause for a keeper's message that it failed."""
     number = answer.get("errno")
-    return failure_clause(str(answer.get("step", BUILDING)), number if isinstance(number, int) else 0, str(answer["error"]))
+    return failure_clause(
+        str(answer.get("step", BUILDING)), number if isinstance(number, int) else 0, str(answer["error"])
+    )

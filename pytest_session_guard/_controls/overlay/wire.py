@@ -124,7 +124,7 @@ class Listener:
 
     def accept(self) -> Channel | None:
         """The next connection; `None` for one of another user, which is closed."""
-        descriptor, _ = self._socket._accept()
+        descriptor, _ = self._socket._accept()  # type: ignore[attr-defined]  # what socket.accept itself calls
         channel = Channel(descriptor)
         # Abstract names have no permissions.
         if channel.peer_uid() == os.geteuid():

@@ -111,7 +111,7 @@ class Holders:
 
     def log_handlers(self) -> None:
         """Look at the handlers of every logger."""
-        loggers = [("root", logging.root), *sorted(logging.root.manager.loggerDict.items())]
+        loggers: list[tuple[str, Any]] = [("root", logging.root), *sorted(logging.root.manager.loggerDict.items())]
         for name, logger in loggers:
             for handler in logger.handlers if is_a(logger, logging.Logger) else ():
                 path = instance_dict(handler).get("baseFilename")
@@ -122,8 +122,7 @@ class Holders:
     def descriptors(self) -> None:
         """Look at the open files of the process, whoever opened them (Linux)."""
         try:
-            with Raw.scandir("/proc/self/fd") as entries:
-                numbers = [entry.name for entry in entries]
+            numbers = Raw.listdir("/proc/self/fd")
         except OSError:
             return  # another platform: objects that hold files are found all the same
         for number in numbers:
@@ -175,7 +174,7 @@ def instance_dict(value: Any) -> dict[str, Any]:
 def is_database(value: Any) -> bool:
     """Whether this is a connection of `sqlite3`; the module is not imported to find out."""
     sqlite = sys.modules.get("sqlite3")
-    connection = getattr(sqlite, "Connection", None)
+    connection: Any = getattr(sqlite, "Connection", None)
     return is_a(connection, type) and is_a(value, connection)
 
 

@@ -63,9 +63,9 @@ class ImportWatch:
             if vars(loader).get("exec_module") is not ours:
                 continue
             if own is ABSENT:
-                del loader.exec_module  # type: ignore[attr-defined]
+                del loader.exec_module
             else:
-                loader.exec_module = own  # type: ignore[attr-defined]
+                loader.exec_module = own
         self.wrapped.clear()
 
 

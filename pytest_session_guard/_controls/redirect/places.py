@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePath
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pytest_session_guard._core.settings import Redirect
 
@@ -60,7 +61,7 @@ class Atlas:
     """
 
     exists = staticmethod(os.path.lexists)
-    realpath = staticmethod(os.path.realpath)
+    realpath = staticmethod(cast("Callable[[str], str]", os.path.realpath))
 
     def __init__(self, home: str, excluded: Iterable[str]) -> None:
         self.home = home.rstrip("/") or "/"
@@ -158,7 +159,7 @@ def fast_path_maker() -> Callable[[str], Path]:
     """
     kind = type(Path())
     probe = "/tmp/a b/c.d/ü"
-    for make in (lambda text: parsed_path(kind, text), lambda text: raw_path(kind, text)):
+    for make in (partial(parsed_path, kind), partial(raw_path, kind)):
         try:
             made, expected = make(probe), kind(probe)
             same = (str(made), made.parts, hash(made), made, made / "x", made.name, made.parent) == (

@@ -9,8 +9,10 @@ from __future__ import annotations
 import dis
 import enum
 import functools
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import (
     CellType,
     FunctionType,
@@ -43,14 +45,17 @@ ATOMS: Final = (int, float, complex, bool, type(None), type(...), type(NotImplem
 KEPT_DUNDERS: Final = frozenset({"__dataclass_fields__"})
 
 
-class Values(Protocol):
+class Knowledge(Protocol):
     """What the scan asks about values."""
 
-    def index_of(self, value: Any, name: str) -> int | None:
+    def index_of(self, value: Any, where: str) -> int | None:
         """The index of a value that some target governs, else ``None``."""
 
-    def container(self, kind: type, parts: tuple[int | Fixed, ...]) -> int:
-        """The index of a rebuilt tuple or frozenset."""
+    def known_container(self, value: Any) -> int | None:
+        """The index of a tuple or frozenset that was rebuilt before, else ``None``."""
+
+    def container(self, value: Any, parts: tuple[int | Fixed, ...]) -> int:
+        """The index of what stands for a tuple or frozenset from now on."""
 
 
 class Scan:
@@ -60,7 +65,7 @@ class Scan:
     :ivar found: the slots, each with the index of its value.
     """
 
-    def __init__(self, values: Values, owns: Callable[[str], bool], holders: Holders) -> None:
+    def __init__(self, values: Knowledge, owns: Callable[[str], bool], holders: Holders) -> None:
         self.values, self.owns, self.holders = values, owns, holders
         self.found: list[tuple[Slot, int]] = []
         self.visited: set[int] = set()
@@ -70,14 +75,14 @@ class Scan:
         """Look through a module's namespace; its own dunders (``__file__``, ``__path__``) are not paths of the app."""
         for attribute, value in namespace.copy().items():
             if type(attribute) is str and not (attribute.startswith("__") and attribute.endswith("__")):
-                self.visit(value, lambda key=attribute: Entry(namespace, key), f"{name}:{attribute}", 0)
+                self.visit(value, partial(Entry, namespace, attribute), f"{name}:{attribute}", 0)
 
     def visit(self, value: Any, slot: Callable[[], Slot], where: str, depth: int) -> None:
         """Look at a value: a path gets the slot that holds it, a container or a definition is looked into."""
         kind = type(value)
         if kind in ATOMS:
             return
-        index = self.values.index_of(value, last_name(where))
+        index = self.values.index_of(value, where)
         if index is not None:
             self.found.append((slot(), index))
         elif issubclass(kind, (str, bytes)):
@@ -98,26 +103,27 @@ class Scan:
         index = self._rebuild(value, where, depth)
         if index is None:
             return
-        if type(value).__new__ in (tuple.__new__, frozenset.__new__) or hasattr(type(value), "_fields"):
+        if is_plain(type(value)):
             self.found.append((slot(), index))
         else:
             self.holders.note(where, type(value))
 
     def _rebuild(self, value: Any, where: str, depth: int) -> int | None:
         """The index of a tuple or frozenset that holds something redirected, else ``None``."""
-        if depth > DEEPEST or len(value) > LARGEST:
-            return None
+        known = self.values.known_container(value)
+        if known is not None or depth > DEEPEST or len(value) > LARGEST:
+            return known
         parts: list[int | Fixed] = []
         base: Any = tuple if is_a(value, tuple) else frozenset
         for position, item in enumerate(base.__iter__(value)):
             place = f"{where}[{position}]"
-            index = self.values.index_of(item, "") if type(item) not in ATOMS else None
+            index = self.values.index_of(item, where) if type(item) not in ATOMS else None
             if index is None and is_a(item, (tuple, frozenset)):
                 index = self._rebuild(item, place, depth + 1)
             elif index is None:
                 self.visit(item, no_slot, place, depth + 1)
             parts.append(Fixed(item) if index is None else index)
-        return self.values.container(type(value), tuple(parts)) if any(type(part) is int for part in parts) else None
+        return self.values.container(value, tuple(parts)) if any(type(part) is int for part in parts) else None
 
     def _look_into(self, value: Any, where: str, depth: int) -> None:
         if is_a(value, dict):
@@ -138,31 +144,32 @@ class Scan:
             return
         for name, item in dict.copy(value).items():
             entry = Entry(value, name, elastic)
-            self.visit(item, lambda held=entry: held, f"{where}[{shown(name)}]", depth)
-            index = self.values.index_of(name, "") if type(name) not in ATOMS else None
+            self.visit(item, partial(same, entry), f"{where}[{shown(name)}]", depth)
+            index = self.values.index_of(name, where) if type(name) not in ATOMS else None
             if index is not None:
                 self.found.append((Part(value, name, entry), index))
 
     def _sequence(self, value: Any, where: str, depth: int) -> None:
         kind: Any = list if is_a(value, list) else deque
         for position, item in enumerate(kind.copy(value) if kind.__len__(value) <= LARGEST else ()):
-            self.visit(item, lambda at=position: Element(value, at), f"{where}[{position}]", depth)
+            self.visit(item, partial(Element, value, position), f"{where}[{position}]", depth)
 
     def _set(self, value: set[Any], where: str) -> None:
         for item in set.copy(value) if set.__len__(value) <= LARGEST else ():
-            index = self.values.index_of(item, "") if type(item) not in ATOMS else None
+            index = self.values.index_of(item, where) if type(item) not in ATOMS else None
             if index is not None:
                 self.found.append((Part(value, item), index))
             elif is_a(item, (tuple, frozenset)):
-                self._rebuilt(item, lambda held=item: Part(value, held), f"{where}[…]", 0)
+                self._rebuilt(item, partial(Part, value, item), f"{where}[…]", 0)
 
     def _function(self, function: FunctionType, where: str, depth: int) -> None:
-        if self.owns(str(function.__module__)):
+        defined = str(function.__module__)
+        if self.owns(defined) or defined not in sys.modules:  # generated code (a namedtuple's) names no real module
             for position, item in enumerate(function.__defaults__ or ()):
-                self.visit(item, lambda at=position: Default(function, at), f"{where}(default {position})", depth)
-            for name, item in (function.__kwdefaults__ or {}).items():
-                keywords = function.__kwdefaults__
-                self.visit(item, lambda key=name, held=keywords: Entry(held, key), f"{where}({name}=)", depth)
+                self.visit(item, partial(Default, function, position), f"{where}(default {position})", depth)
+            keywords = function.__kwdefaults__ or {}
+            for name, item in keywords.items():
+                self.visit(item, partial(Entry, keywords, name), f"{where}({name}=)", depth)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             self._cell(function, name, cell, f"{where}(closure {name})", depth)
         self._dict(vars(function), where, depth)
@@ -171,9 +178,9 @@ class Scan:
         item = Cell(cell).get()
         if item is MISSING:
             return
-        index = self.values.index_of(item, "") if type(item) not in ATOMS else None
+        index = self.values.index_of(item, where) if type(item) not in ATOMS else None
         if index is None:
-            self.visit(item, lambda: Cell(cell), where, depth)
+            self.visit(item, partial(Cell, cell), where, depth)
         elif is_assigned(function, name):
             # The function assigns the variable itself: a write from outside could undo one that it just made.
             self.holders.note(where, CellType)
@@ -203,24 +210,24 @@ class Scan:
             for accessor in (item.fget, item.fset, item.fdel):
                 self.visit(accessor, no_slot, where, depth)
         elif not is_a(item, MemberDescriptorType):
-            self.visit(item, lambda: Attribute(owner, name), where, depth)
+            self.visit(item, partial(Attribute, owner, name), where, depth)
 
     def _member(self, item: enum.Enum, where: str) -> None:
-        if self.values.index_of(item._value_, "") is not None:
+        if self.values.index_of(item._value_, where) is not None:
             self.holders.note(where, type(item))
 
     def _fields(self, fields: dict[str, Any], where: str, depth: int) -> None:
         for name, field in fields.items():
             for part in ("default", "default_factory"):
                 slot = Member(field, part)
-                self.visit(slot.get(), lambda held=slot: held, f"{where}.{name}({part})", depth)
+                self.visit(slot.get(), partial(same, slot), f"{where}.{name}({part})", depth)
 
     def _object(self, value: Any, where: str, depth: int) -> None:
         kind = type(value)
         if issubclass(kind, functools.partial):
             self.visit(value.func, no_slot, where, depth)
             for position, item in enumerate(value.args):
-                self.visit(item, lambda at=position: Argument(value, at), f"{where}(argument {position})", depth)
+                self.visit(item, partial(Argument, value, position), f"{where}(argument {position})", depth)
             self._dict(value.keywords, where, depth, elastic=False)
         elif kind is MappingProxyType:
             for item in self.holders.referents(value):
@@ -229,7 +236,7 @@ class Scan:
             self._dict(vars(value), where, depth, elastic=False)
         elif issubclass(kind, (functools.partialmethod, functools.cached_property)):
             for name, item in instance_items(value):
-                self.visit(item, lambda key=name: Member(value, key), f"{where}({name})", depth)
+                self.visit(item, partial(Member, value, name), f"{where}({name})", depth)
         elif is_a(wrapped := self.holders.wrapped(value), FunctionType):
             self.visit(wrapped, no_slot, where, depth)
             self.holders.results(value, where)
@@ -239,17 +246,23 @@ class Scan:
 
 def no_slot() -> Slot:
     """The slot of a value that is looked into but could not itself be replaced."""
-    assert False, "unreachable because a path or tuple is given a slot or taken by the tuple that holds it"
+    raise AssertionError("unreachable because a path or tuple is given a slot or taken by the tuple that holds it")
+
+
+def is_plain(kind: type) -> bool:
+    """Whether a tuple or frozenset type adds nothing to its making, as a namedtuple does not."""
+    makers: tuple[object, ...] = (tuple.__new__, frozenset.__new__)
+    return kind.__new__ in makers or any("_fields" in vars(one) for one in kind.__mro__)
+
+
+def same(slot: Slot) -> Slot:
+    """A slot that was made already."""
+    return slot
 
 
 def shown(name: Any) -> str:
     """A key of a dict for people; the ``__repr__`` of the program's own classes is not asked."""
     return repr(name) if type(name) in (str, bytes, int) else f"<{type(name).__name__}>"
-
-
-def last_name(where: str) -> str:
-    """The name that a value is bound to, from its place in words (``api.models:SESSION_DIR``)."""
-    return where.rpartition(":")[2].rpartition(".")[2]
 
 
 @functools.lru_cache(maxsize=1024)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pytest_session_guard._host.fsops import Raw
 
+Change = Literal["created", "changed", "removed"]
 Stamp = tuple[int, int, int]
 
 
@@ -22,7 +23,7 @@ class LateWrite:
     """
 
     path: str
-    change: Literal["created", "changed", "removed"]
+    change: Change
     target: str = ""
     real: str = ""
 
@@ -37,24 +38,32 @@ class Sink:
         self.directory = directory
         self.known = dict(self._walk(directory))
 
-    def look(self) -> list[tuple[str, Literal["created", "changed", "removed"]]]:
+    def look(self) -> list[tuple[str, Change]]:
         """What changed since the last look; a directory counts when it comes or goes, not when its listing changes."""
         now = dict(self._walk(self.directory))
         if now == self.known:
             return []
         before, self.known = self.known, now
-        created = [(path, "created") for path in now if path not in before]
-        changed = [(path, "changed") for path, stamp in now.items() if path in before and before[path] != stamp]
-        removed = [(path, "removed") for path in before if path not in now]
-        return sorted([*created, *changed, *removed])  # type: ignore[arg-type]
+        changes: list[tuple[str, Change]] = []
+        for path in sorted({*before, *now}):
+            if path not in before:
+                changes.append((path, "created"))
+            elif path not in now:
+                changes.append((path, "removed"))
+            elif before[path] != now[path]:
+                changes.append((path, "changed"))
+        return changes
 
     def _walk(self, directory: str) -> Iterator[tuple[str, Stamp]]:
         try:
-            with Raw.scandir(directory) as entries:
-                found = [(entry.path, entry.stat(follow_symlinks=False)) for entry in entries]
+            paths = [f"{directory}/{name}" for name in Raw.listdir(directory)]
         except (FileNotFoundError, NotADirectoryError):
-            return  # it went between the listing and now: the next look says so
-        for path, status in found:
+            return  # it went meanwhile: the next look says so
+        for path in paths:
+            try:
+                status = Raw.lstat(path)
+            except FileNotFoundError:
+                continue
             if stat.S_ISDIR(status.st_mode):
                 yield path, (0, 0, status.st_ino)
                 yield from self._walk(path)

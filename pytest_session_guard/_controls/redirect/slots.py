@@ -185,7 +185,8 @@ class Argument:
         return self.partial.args[self.position]
 
     def put(self, value: Any) -> None:
-        function, args, keywords, namespace = functools.partial.__reduce__(self.partial)[2]
+        state: Any = functools.partial.__reduce__(self.partial)[2]
+        function, args, keywords, namespace = state
         args = (*args[: self.position], value, *args[self.position + 1 :])
         functools.partial.__setstate__(self.partial, (function, args, keywords, namespace))  # type: ignore[attr-defined]
 

@@ -24,7 +24,7 @@ class Fixed:
 class Rebuilt:
     """A tuple or frozenset that holds redirected values, as the indices of those and its other parts."""
 
-    kind: type
+    kind: Any
     parts: tuple[int | Fixed, ...]
 
     def build(self, values: Sequence[Any]) -> Any:
@@ -47,6 +47,7 @@ class Values:
         self.sink: list[Any] = []
         self.now = self.sink  # the same list for as long as the base is the sink
         self.by_spot: dict[tuple[int, str, type], int] = {}
+        self.originals: dict[int, tuple[Any, int]] = {}  # with the object itself, so that its id stays its own
         self.make_path = fast_path_maker()
 
     def leaf(self, spot: Spot, kind: type) -> int:
@@ -65,12 +66,19 @@ class Values:
             raise TypeError(f"{kind.__qualname__}(text) gave a {type(at_sink).__qualname__}")
         return self._add((spot, kind), recipe, at_sink, now, (id(spot.target), spot.suffix, kind))
 
-    def container(self, kind: type, parts: tuple[int | Fixed, ...]) -> int:
-        """The index of a rebuilt container."""
-        made = Rebuilt(kind, parts)
+    def container(self, value: Any, parts: tuple[int | Fixed, ...]) -> int:
+        """The index of what stands for a tuple or frozenset from now on."""
+        made = Rebuilt(type(value), parts)
         index = self._add(made, (str, ""), made.build(self.sink), made.build(self.now), None)
         self.rebuilt.append(index)
+        self.originals[id(value)] = value, index
         return index
+
+    def known_container(self, value: Any) -> int | None:
+        """The index of a tuple or frozenset that was rebuilt before, or that a rebuilding made."""
+        if id(value) in self.originals:
+            return self.originals[id(value)][1]
+        return next((index for index in self.rebuilt if value is self.now[index] or value is self.sink[index]), None)
 
     def _add(self, what: Any, recipe: Any, at_sink: Any, now: Any, key: Any) -> int:
         index = len(self.spots)

@@ -1,0 +1,43 @@
+# Everything works from a fresh clone with python3, make and a package index. `make demo` and `make test` set up .venv themselves.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format clean
+
+help:
+	@echo 'make demo    the accident that started this, refused before your eyes, in a scratch home'
+	@echo 'make test    all tests'
+	@echo 'make check   lint, types and import contracts'
+	@echo 'make clean   remove .venv and caches'
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest tests/core tests/report
+	$(BIN)/python -m coverage report --include='pytest_session_guard/_core/*' --fail-under=98 --skip-covered
+	$(BIN)/python -m pytest -n $(WORKERS) --dist=worksteal tests --ignore=tests/core --ignore=tests/report
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

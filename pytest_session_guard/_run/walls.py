@@ -1,0 +1,142 @@
+"""The kernel layers of a run: which ones, over which places, and what they saw."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from pytest_session_guard._core.errors import LayerUnavailableError
+from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.zones import Policy, Zone, is_within
+from pytest_session_guard._run.places import Places
+
+if TYPE_CHECKING:
+    from pytest_session_guard._controls.overlay import Change, Overlay
+
+KERNEL_LAYERS: Final = ("overlay", "seal", "manifest")
+
+
+@dataclass
+class Layer:
+    """What a layer achieved: ``enforced``, ``partial``, ``unavailable`` or ``off``."""
+
+    status: str
+    reason: str = ""
+    abi: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The layer as the report shows it."""
+        return {"status": self.status, "reason": self.reason, "abi": self.abi}
+
+    @property
+    def holds(self) -> bool:
+        """Whether the layer is there at all."""
+        return self.status in ("enforced", "partial")
+
+
+@dataclass
+class Walls:
+    """The kernel layers that this process lives in."""
+
+    overlay: Overlay | None = None
+    covered: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def contains(self, path: str) -> bool:
+        """Whether a change at a path lands in a throw-away layer."""
+        return any(is_within(path, root) for root in self.covered)
+
+    def changes(self) -> Sequence[Change]:
+        """What landed in the layers since the last look.
+
+        :raises OSError: a layer cannot be read.
+        """
+        return () if self.overlay is None else self.overlay.changes()
+
+    @property
+    def address(self) -> str:
+        """By which workers and children of the run find the overlay, or ``""``."""
+        return "" if self.overlay is None else self.overlay.address
+
+
+def wanted_layers(settings: Settings) -> tuple[str, ...]:
+    """The layers to try, in order; of the kernel layers ``auto`` takes the first that is to be had."""
+    return ("hook", *KERNEL_LAYERS) if settings.layers == ("auto",) else settings.layers
+
+
+def enter_walls(
+    settings: Settings, policy: Policy, places: Places, scratch: str, layers: dict[str, Layer], *, for_workers: bool
+) -> Walls:
+    """Enter what is wanted and to be had; `layers` gets what was achieved.
+
+    :raises LayerUnavailableError: a layer that was asked for by name, or is required, is not to be had.
+    """
+    wanted = wanted_layers(settings)
+    walls = Walls()
+    for name in ("hook", *KERNEL_LAYERS):
+        layers[name] = Layer("off")
+    if "hook" in wanted:
+        layers["hook"] = Layer("enforced")
+    auto = settings.layers == ("auto",)
+    if "overlay" in wanted:
+        _enter_overlay(policy, places, scratch, layers, walls, for_workers=for_workers)
+    must_have = settings.require if auto else tuple(dict.fromkeys((*settings.require, *wanted)))
+    for name in must_have:
+        if not layers[name].holds:
+            raise LayerUnavailableError(name, layers[name].reason or "it was not asked for (session_guard_layers)")
+    return walls
+
+
+def _enter_overlay(
+    policy: Policy, places: Places, scratch: str, layers: dict[str, Layer], walls: Walls, *, for_workers: bool
+) -> None:
+    # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
+    from pytest_session_guard._controls.overlay import OverlayPlan, enter, witness_places
+
+    plan = OverlayPlan(
+        writable=tuple(writable_places(policy, places)),
+        overlaid=tuple(covered_places(policy, places)),
+        scratch=scratch,
+        witnessed=witness_places(),
+    )
+    try:
+        overlay = enter(plan, for_workers=for_workers)
+    except LayerUnavailableError as problem:
+        if problem.entered:
+            raise
+        layers["overlay"] = Layer("unavailable", problem.reason)
+        return
+    _take(overlay, layers, walls)
+
+
+def join_overlay(address: str, label: str, layers: dict[str, Layer]) -> Walls:
+    """A worker moves to layers of its own.
+
+    :raises LayerUnavailableError: it cannot be had; the worker is not guarded by it.
+    """
+    from pytest_session_guard._controls.overlay import attach
+
+    walls = Walls()
+    overlay = attach(address)
+    overlay.restack(label)
+    _take(overlay, layers, walls)
+    return walls
+
+
+def _take(overlay: Overlay, layers: dict[str, Layer], walls: Walls) -> None:
+    layers["overlay"] = Layer(overlay.status, overlay.reason)
+    walls.overlay = overlay
+    walls.covered = tuple(layer.path for layer in overlay.layers)
+
+
+def writable_places(policy: Policy, places: Places) -> Iterator[str]:
+    """The places that stay writable: bound through from the real disk."""
+    yield from (prefix for prefix in policy.prefixes(Zone.FREE, Zone.WORKSPACE, Zone.SHARED) if os.path.lexists(prefix))
+    yield places.ledger
+
+
+def covered_places(policy: Policy, places: Places) -> Iterator[str]:
+    """The places that get an overlay."""
+    return (prefix for prefix in policy.prefixes(Zone.PROTECTED) if prefix not in ("/", places.ledger))
