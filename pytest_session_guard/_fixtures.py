@@ -58,6 +58,22 @@ class SessionGuard:
         self._run.collect()
         return [Path(path) for path in sorted(self._run.ownership.paths)]
 
+    def redirect(self, target: str, place: str) -> None:
+        """Send ``target`` (as in ``session_guard_redirect``) to ``place`` in this test's private directory, at once.
+
+        After the test it points to the run's sink, as if it had been configured.
+
+        :raises ConfigurationError: the target does not exist, or the place leaves the private directory.
+        """
+        self._run.redirect(target, place)
+
+    def reset(self, target: str) -> None:
+        """Start this and every later test with ``target`` (``module:ATTR``) cleared.
+
+        :raises ConfigurationError: there is no such attribute.
+        """
+        self._run.reset(target)
+
     def artifact(self, path: str | PathLike[str]) -> Path:
         """Record and tag a file or directory that this test made.
 
@@ -116,7 +132,6 @@ def session_guard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     run = request.config.stash.get(GUARD, None) or active_run()
     if run is None:
         run = request.config.stash[GUARD] = unguarded_run(request.config, tmp_path_factory)
-    set_private_base(run, tmp_path_factory)
     return SessionGuard(run, request.node.nodeid)
 
 
@@ -124,12 +139,6 @@ def unguarded_run(config: pytest.Config, tmp_path_factory: pytest.TempPathFactor
     """A run that guards nothing (``session_guard = off``) but keeps a ledger, so that the object works all the same."""
     state = str(tmp_path_factory.mktemp("session_guard_state") / "ledger")
     return start_unguarded(str(config.rootpath), state, os.environ)
-
-
-def set_private_base(run: SessionRun, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let private directories lie beside pytest's own temporary directories, with their retention."""
-    if not run.private_base:
-        run.private_base = str(tmp_path_factory.mktemp("session_guard"))
 
 
 @pytest.fixture

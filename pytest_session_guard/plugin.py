@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
@@ -92,15 +93,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def _begin(config: pytest.Config, late: str) -> None:
     if GUARD in config.stash:
         return
-    outer = active_run()
-    try:
+    with _usage_errors():
         settings = merge(raw_values(config))
-        if outer is not None:
-            # A run inside a test of a run (pytester in-process): the outer guard holds this process already.
-            return
-        if settings.mode == "off":
-            return
-        config.stash[GUARD] = start(_request(config, settings, late), os.environ)
+        # A run inside a test of a run (pytester in-process): the outer guard holds this process already.
+        if settings.mode != "off" and active_run() is None:
+            config.stash[GUARD] = start(_request(config, settings, late), os.environ)
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn what a user can mend into pytest's own usage error, exit status 4."""
+    try:
+        yield
     except LayerUnavailableError as problem:
         if problem.entered:
             raise
@@ -200,6 +204,26 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """All modules are imported: see that every redirect has its target."""
+    run = session.config.stash.get(GUARD, None)
+    if run is not None:
+        with _usage_errors():
+            run.check_redirects()
+        run.leave()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Generator[None, object, object]:
+    """Let a patch that a wide fixture makes on a redirected target live as long as the fixture."""
+    run = request.config.stash.get(GUARD, None)
+    if run is None or run.redirector is None or fixturedef.scope == "function":
+        return (yield)
+    with run.redirector.wider_fixture():
+        return (yield)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Charge touches to this test's setup."""
@@ -244,13 +268,10 @@ def narrowing(item: pytest.Item, run: SessionRun) -> list[Rule]:
 
     :raises pytest.UsageError: a mark is wrong, or would widen what the configuration allows.
     """
-    rules: list[Rule] = []
-    try:
-        for mark in item.iter_markers("session_guard"):
-            rules += run.rules_of_mark(dict(mark.kwargs), item.nodeid)
-    except ConfigurationError as problem:
-        raise pytest.UsageError(str(problem)) from problem
-    return rules
+    with _usage_errors():
+        return [
+            rule for mark in item.iter_markers("session_guard") for rule in run.rules_of_mark(mark.kwargs, item.nodeid)
+        ]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -149,6 +149,7 @@ class Cleanup:
             tagged=same is not True and not private and is_marker_of(self.marker_of(path), self.run_id),
             same_object=True if private else same,
             mtime_ns=found.st_mtime_ns,
+            ctime_ns=found.st_ctime_ns,
             start_ns=0 if private else self.started_ns(path),
             end_ns=self.ended_ns,
             zone_allows=private or zone in REMOVABLE,

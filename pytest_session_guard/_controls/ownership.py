@@ -36,6 +36,7 @@ class Ownership:
         self._journal = journal
         self._others = others
         self._pending: dict[str, tuple[int, bool]] = {}
+        self._leaving: list[tuple[str, str]] = []
         self._by_object: dict[tuple[int, int], Identity] = {}
         self.paths: dict[str, Identity] = {}
         self._lock = threading.RLock()
@@ -53,6 +54,7 @@ class Ownership:
 
         :raises LedgerError: it could not be written down.
         """
+        self._settle_leaving()
         while self._pending:
             try:
                 path, (intended_ns, directory) = self._pending.popitem()
@@ -87,18 +89,35 @@ class Ownership:
     def moved(self, source: str, target: str) -> None:
         """Write down that one of our own is about to be renamed, with all that lies below it."""
         self._journal({"kind": "moved", "path": source, "to": target})
-        self._rename(source, target)
-
-    def _rename(self, source: str, target: str) -> None:
-        with self._lock:
-            inside = [path for path in list(self.paths) if path == source or path.startswith(source + "/")]
-            for path in inside:
-                self.paths[target + path[len(source) :]] = self.paths.pop(path)
+        self._leaving.append((source, target))
 
     def removed(self, path: str) -> None:
-        """Forget one of our own that is about to be removed: its inode number will be given out again."""
+        """Write down that one of our own is about to be removed."""
         self._journal({"kind": "removed", "path": path})
-        self.forget(path)
+        self._leaving.append((path, ""))
+
+    def _settle_leaving(self) -> None:
+        """Look whether what was about to leave its path did: a removal fails on a full directory, a rename on another disk."""
+        with self._lock:
+            leaving, self._leaving = self._leaving, []
+            for path, target in leaving:
+                if not self._still_there(path):
+                    if target:
+                        self._rename(path, target)
+                    else:
+                        self.forget(path)
+
+    def _still_there(self, path: str) -> bool:
+        try:
+            found = Raw.lstat(path)
+        except OSError:
+            return False
+        return self.paths.get(path) == Identity(found.st_dev, found.st_ino, birth_ns(path, found))
+
+    def _rename(self, source: str, target: str) -> None:
+        inside = [path for path in list(self.paths) if path == source or path.startswith(source + "/")]
+        for path in inside:
+            self.paths[target + path[len(source) :]] = self.paths.pop(path)
 
     def forget(self, path: str) -> None:
         """Forget a path without a record."""
@@ -113,7 +132,7 @@ class Ownership:
         :param found: the object's `lstat`.
         :param ask_others: read the other processes' journals too when this one does not know it.
         """
-        if self._pending:
+        if self._pending or self._leaving:
             self.settle()
         if self._knows(path, found):
             return True
@@ -138,11 +157,13 @@ class Ownership:
         for record in records:
             match record:
                 case {"kind": "created", "path": str() as path, "identity": identity}:
+                    if self._leaving:
+                        self._settle_leaving()  # else what left the path before takes the new object along
                     self._remember(path, Identity.parse(identity))
                 case {"kind": "moved", "path": str() as source, "to": str() as target}:
-                    self._rename(source, target)
+                    self._leaving.append((source, target))
                 case {"kind": "removed", "path": str() as path}:
-                    self.forget(path)
+                    self._leaving.append((path, ""))
                 case {"kind": "removed", "paths": [*paths]}:
-                    for path in paths:
-                        self.forget(path)
+                    self._leaving += [(path, "") for path in paths]
+        self._settle_leaving()

@@ -32,6 +32,7 @@ class Fact:
     :param tagged: the object carries this run's marker.
     :param same_object: it is the recorded object; ``None`` when the file system cannot tell.
     :param start_ns: the run's start by the clock of this file system.
+    :param ctime_ns: the time of its last change of any kind, which cannot be set from outside.
     :param end_ns: the last sign of life of a run that is over; ``None`` while it lives.
     :param zone_allows: the zone is one in which the run may create.
     :param symlink_on_way: a component above it is a symlink now.
@@ -45,6 +46,7 @@ class Fact:
     tagged: bool = False
     same_object: bool | None = None
     mtime_ns: int = 0
+    ctime_ns: int = 0
     start_ns: int = 0
     end_ns: int | None = None
     zone_allows: bool = False
@@ -94,7 +96,7 @@ def _missing_time_proof(fact: Fact) -> str:
         return OLDER_THAN_RUN.format(what="birth")
     if fact.mtime_ns < fact.start_ns:
         return OLDER_THAN_RUN.format(what="modification")
-    if fact.end_ns is not None and fact.mtime_ns > fact.end_ns and not fact.directory:
+    if fact.end_ns is not None and fact.ctime_ns > fact.end_ns and not fact.directory:
         # Somebody worked on it since: by now it may be the only copy of something.
         return CHANGED_LATER
     return ""

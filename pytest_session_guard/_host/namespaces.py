@@ -19,6 +19,7 @@ CAP_SETPCAP: Final = 8
 CAP_SYS_CHROOT: Final = 18
 CAP_SYS_PTRACE: Final = 19
 CAP_SYS_ADMIN: Final = 21
+_PR_SET_DUMPABLE: Final = 4
 _PR_CAPBSET_DROP: Final = 24
 _PR_CAP_AMBIENT: Final = 47
 _PR_CAP_AMBIENT_RAISE: Final = 2
@@ -54,6 +55,14 @@ def map_own_ids(uid: int, gid: int) -> None:
             os.write(descriptor, content.encode())
         finally:
             os.close(descriptor)
+
+
+def make_dumpable() -> None:
+    """Make this process its user's own again in ``/proc``.
+
+    :raises OSError: the kernel refused.
+    """
+    call("prctl", _PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def thread_count() -> int:

@@ -10,13 +10,13 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry
-from pytest_session_guard._run.guard import GuardRun
+from pytest_session_guard._run.session import SessionRun
 
 # pytest's own exit statuses that would let a pipeline go on: everything passed, or no test was collected.
 GREEN: Final = frozenset({0, 5})
 
 
-def guard_exit(run: GuardRun) -> None:
+def guard_exit(run: SessionRun) -> None:
     """See to it that a violation after the end of the run reaches stderr and the exit status.
 
     Registered when the run starts, so before everybody else's handlers, so run after them.
@@ -27,7 +27,7 @@ def guard_exit(run: GuardRun) -> None:
 class _LastWord:
     """The exit handler of one run. A forked child inherits it and must not speak for its parent."""
 
-    def __init__(self, run: GuardRun) -> None:
+    def __init__(self, run: SessionRun) -> None:
         self.run = run
         self.late: list[Touch] = []
         self.exiting = False
@@ -47,14 +47,18 @@ class _LastWord:
         """Run the last look: children may have done something meanwhile."""
         if self._getpid() != self.run.pid:
             return
+        run = self.run
         self.exiting = True
-        if self.run.finished:
-            before = len(self.run.touches)
+        if run.finished:
+            before = len(run.touches)
             try:
-                self.run.collect()
+                run.collect()
             except LedgerError as problem:
                 self._write(2, f"session-guard: {problem}\n".encode(errors="replace"))
-            self.late.extend(t for t in self.run.touches[before:] if t.violation and t not in self.late)
+            self.late.extend(t for t in run.touches[before:] if t.violation and t not in self.late)
+        if run.retreat is not None and run.is_controller:
+            run.retreat.finish(keep=bool(run.exit_status))
+        run.directory.release()
         if self.late:
             self.say_and_leave()
 

@@ -82,6 +82,7 @@ class GuardRun:
         self.gate = Gate(self.policy, self.locator, self._ports())
         self.on_late: Callable[[Touch], None] = lambda touch: None
         self._expecting: list[list[Touch]] = []
+        self._trials: list[Touch] | None = None
         self._per_test: Counter[str] = Counter()
         self._learned: list[Mapping[str, Any]] = []
         self._reported = 0
@@ -122,6 +123,9 @@ class GuardRun:
 
         :raises LedgerError: the ledger could not take it; the report has it all the same.
         """
+        if self._trials is not None:
+            self._trials.append(touch)
+            return
         if self._expecting and not touch.violation:
             self._expecting[-1].append(touch)
         key = f"{touch.nodeid}\0{touch.phase}\0{touch.operation}"
@@ -220,8 +224,8 @@ class GuardRun:
         """Charge what newly landed in the upper layers to the test that runs."""
         try:
             changes = self.walls.changes()
-        except OSError as problem:
-            self.failed("overlay", (problem.filename or "",), problem)
+        except Exception as problem:  # an error of the guard's own is a violation, never the suite's crash
+            self.failed("overlay", ("upper layers",), problem)
             return
         if not changes:
             return
@@ -273,6 +277,16 @@ class GuardRun:
         self.collect()
         new, self._reported = self.touches[self._reported :], len(self.touches)
         return [touch for touch in new if touch.violation and touch.nodeid == nodeid and touch.phase != "late"]
+
+    @contextmanager
+    def trying(self) -> Iterator[list[Touch]]:
+        """Keep the touches inside to this block: they are the guard's own trials."""
+        seen: list[Touch] = []
+        self._trials = seen
+        try:
+            yield seen
+        finally:
+            self._trials = None
 
     @property
     def is_expecting(self) -> bool:

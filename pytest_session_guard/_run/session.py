@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.ledger import JournalReader
 from pytest_session_guard._controls.markers import read_marker
-from pytest_session_guard._core.errors import ConfigurationError, LedgerError
+from pytest_session_guard._controls.redirect import Redirector
+from pytest_session_guard._core.errors import ConfigurationError, LateWriterWarning, LedgerError
 from pytest_session_guard._core.records import Touch
-from pytest_session_guard._core.settings import Line
+from pytest_session_guard._core.settings import Line, parse_redirect
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended
 from pytest_session_guard._host.fsops import clock_ns, make_directory, replace_file
 from pytest_session_guard._report.document import Report
@@ -20,6 +22,7 @@ from pytest_session_guard._report.text import preserved_lines
 from pytest_session_guard._run.artifacts import ArtifactDesk
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.places import declared_rules, expand, zones_of
+from pytest_session_guard._run.retreat import Retreat, move_home
 
 GREEN: Final = frozenset({0, 5})
 DECLARABLE: Final[Mapping[str, Zone]] = {zone.value: zone for zone in (Zone.PROTECTED, Zone.SHARED, Zone.FREE)}
@@ -31,7 +34,8 @@ class SessionRun(GuardRun):
 
     header: dict[str, Any] = field(default_factory=dict)
     report: Report = field(default_factory=lambda: Report({}))
-    private_base: str = ""
+    retreat: Retreat | None = None
+    redirector: Redirector | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,7 +77,8 @@ class SessionRun(GuardRun):
             )
         if rules:
             self.use(extended(self.policy, rules))
-        del redirects
+        for text in (text for answer in redirects for text in answer or ()):
+            self._redirector().add(parse_redirect(Line(str(text), "pytest_session_guard_redirects")))
 
     def rules_of_mark(self, arguments: Mapping[str, Any], nodeid: str) -> list[Rule]:
         """What a test's mark adds to the policy.
@@ -111,9 +116,14 @@ class SessionRun(GuardRun):
         if rules:
             self._base_policy = self.policy
             self.use(extended(self.policy, rules))
+        if self.redirector is not None:
+            self._tell_late_writers()
+            self.redirector.enter_test(self.private_directory())
 
     def end_test(self, nodeid: str) -> None:
         """The test's protocol is over."""
+        if self.redirector is not None:
+            self.redirector.leave_test()
         if self._base_policy is not None:
             self.use(self._base_policy)
             self._base_policy = None
@@ -121,21 +131,78 @@ class SessionRun(GuardRun):
         self.leave()
 
     def private_directory(self) -> str:
-        """The current test's private directory, made at the first call.
-
-        :raises RuntimeError: pytest has not told yet where its temporary directories are.
-        """
+        """The current test's private directory, made at the first call."""
         if not self._private:
-            if not self.private_base:
-                raise RuntimeError("a private directory belongs to a test; no test runs yet")
             self._private_count += 1
-            self._private = f"{self.private_base}/{self._private_count}"
-            make_directory(self._private)
+            self._private = self._retreat().directory(self.label, "private", str(self._private_count))
         return self._private
+
+    def _retreat(self) -> Retreat:
+        if self.retreat is None:
+            self.retreat = Retreat.create(self.directory.run_id)
+        return self.retreat
 
     def is_private(self, path: str) -> bool:
         """Whether a path lies in a directory that this run made for itself and keeps no record of."""
-        return bool(self.private_base) and path.startswith(f"{self.private_base.rpartition('/')[0]}/")
+        return self.retreat is not None and path.startswith(f"{self.retreat.path}/")
+
+    # -- redirects ---------------------------------------------------------------------------------------------------
+
+    def start_redirects(self, environ: MutableMapping[str, str]) -> None:
+        """Point what is configured to the run's sink, before conftests are imported."""
+        settings = self.settings
+        if settings.home == "redirect" and self.is_controller:
+            move_home(environ, self._retreat().directory("home"))
+        if settings.redirects or settings.resets:
+            self._redirector()
+
+    def _redirector(self) -> Redirector:
+        if self.redirector is None:
+            self.redirector = Redirector(
+                self.settings.redirects,
+                self.settings.resets,
+                sink=self._retreat().directory(self.label, "sink"),
+                project_roots=[self.places.rootdir],
+                home=self.places.home,
+                warn=lambda text, kind: warnings.warn(text, kind, stacklevel=2),
+            )
+            self.redirector.start()
+        return self.redirector
+
+    def redirect(self, target: str, place: str) -> None:
+        """One more redirect, effective at once.
+
+        :raises ConfigurationError: the target does not exist or the place leaves the private directory.
+        """
+        redirector = self._redirector()
+        redirector.enter_test(self.private_directory())
+        redirector.add(parse_redirect(Line(f"{target} = {place}", "session_guard.redirect")))
+
+    def reset(self, target: str) -> None:
+        """One more container, cache or value to start every test with.
+
+        :raises ConfigurationError: there is no such attribute.
+        """
+        self._redirector().add_reset(target)
+
+    def check_redirects(self) -> None:
+        """See that every configured target is there; collection has ended.
+
+        :raises ConfigurationError: one is not.
+        """
+        if self.redirector is not None:
+            self.redirector.check()
+
+    def _tell_late_writers(self) -> None:
+        if self.redirector is None:
+            return
+        for write in self.redirector.late_writes():
+            warnings.warn(
+                f"{write.change} between tests: {write.path!r}, by a writer that outlived its test; "
+                f"without the redirect of {write.target} it would have been {write.real!r} [late-writer]",
+                LateWriterWarning,
+                stacklevel=2,
+            )
 
     def started_at(self, path: str) -> int:
         """The run's start stamp by the clock of the file system that holds a path, nanoseconds.
@@ -162,6 +229,7 @@ class SessionRun(GuardRun):
         """
         self.enter("", "session")
         self.exit_status = exit_status
+        self._tell_late_writers()
         if not self.is_controller:
             self._collect_or_complain()
             return exit_status
@@ -232,6 +300,8 @@ class SessionRun(GuardRun):
         if self._ended:
             return
         self._ended = True
+        if self.redirector is not None:
+            self.redirector.stop()
         self.enter("", "late")
         self.finished = True
 

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from pytest_session_guard._controls.audit.locate import DirFdHint
 from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._run.canary import prove
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.places import (
     Output,
@@ -73,8 +74,9 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     :raises LayerUnavailableError: a required layer is not to be had.
     """
     settings = request.settings
+    seen = {**environ, **_real_home(environ)} if request.worker else environ
     places = capture(
-        request.rootdir, environ, basetemp=request.basetemp, outputs=request.outputs, ledger=settings.directory, ini=request.ini
+        request.rootdir, seen, basetemp=request.basetemp, outputs=request.outputs, ledger=settings.directory, ini=request.ini
     )  # fmt: skip
     policy, notes = build_policy(settings, places)
     if not request.worker:
@@ -87,13 +89,16 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
         run.notes.append(request.late)
     run.scrubbed = scrub(environ)
     _enter_layers(run, request, environ)
+    run.start_redirects(environ)
     _install_hook(run)
+    prove(run)
     if run.is_controller:
         environ[RUN_VARIABLE] = json.dumps(
             {
                 "directory": directory.path,
                 "run": directory.run_id,
                 "started_ns": directory.started_ns,
+                "home": places.home,
                 "overlay": run.walls.address,
                 "layers": {name: layer.to_json() for name, layer in run.layers.items()},
             }
@@ -113,6 +118,14 @@ def start_unguarded(rootdir: str, ledger: str, environ: MutableMapping[str, str]
     places = capture(rootdir, environ, ledger=ledger)
     policy, notes = build_policy(settings, places)
     return SessionRun(settings, places, policy, RunDirectory.create(places.ledger), "main", DirFdHint(), list(notes))
+
+
+def _real_home(environ: Mapping[str, str]) -> dict[str, str]:
+    """The home that the controller captured: a worker may have been given another one already."""
+    try:
+        return {"HOME": str(json.loads(environ[RUN_VARIABLE])["home"])}
+    except (KeyError, ValueError, TypeError):
+        return {}
 
 
 def _create(settings: Settings, places: Places) -> RunDirectory:

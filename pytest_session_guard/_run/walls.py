@@ -138,5 +138,7 @@ def writable_places(policy: Policy, places: Places) -> Iterator[str]:
 
 
 def covered_places(policy: Policy, places: Places) -> Iterator[str]:
-    """The places that get an overlay."""
-    return (prefix for prefix in policy.prefixes(Zone.PROTECTED) if prefix not in ("/", places.ledger))
+    """The places that get an overlay. A default that is not there (a rootdir without ``.git``) needs none."""
+    for prefix in policy.prefixes(Zone.PROTECTED):
+        if prefix not in ("/", places.ledger) and (policy.by_prefix[prefix].declared or os.path.lexists(prefix)):
+            yield prefix

@@ -14,7 +14,7 @@ from pytest_session_guard.contracts._rules import Check, Rules, id_of, index_tex
 INDEX: Final = Rules(7)
 SAVERS: Final = 4
 SAVES: Final = 5
-PATIENCE_S: Final = 0.1
+PATIENCE_S: Final = 0.2
 """How long a neighbour may take who is probably waiting for our lock; too short makes the check weaker, never wrong."""
 HANG_S: Final = 5.0
 """After this time a save is taken to hang."""
@@ -102,7 +102,7 @@ def threads_lose_no_row(store: Any, check: Check) -> None:
 def processes_lose_no_row(store: Any, check: Check) -> None:
     started = time.monotonic()
     ids = _printed(store.start_saving(1))
-    patience_s = 2 * (time.monotonic() - started)
+    patience_s = 4 * (time.monotonic() - started)
     moment = _moment_of_publishing(store)
     ids += _save_while_a_process_saves(store, moment, patience_s)
     _expect_in_index(store, check, ids, "after a process saved in the middle of our save")
@@ -197,7 +197,7 @@ def _save_while_a_process_saves(store: Any, moment: int, patience_s: float) -> l
             neighbours.append(store.start_saving(1))
             deadline = time.monotonic() + patience_s
             while neighbours[0].poll() is None and time.monotonic() < deadline:
-                time.sleep(PATIENCE_S / 10)
+                time.sleep(PATIENCE_S / 20)
 
     run_stepwise(lambda: ids.append(id_of(store, saved(store, 1))), let_in)
     return ids + [session_id for neighbour in neighbours for session_id in _printed(neighbour)]

@@ -19,7 +19,8 @@ What a test can notice inside:
 - an ordinary user, because the right to mount takes a user namespace: files of other owners seem to belong to
   ``nobody`` (65534), and so do supplementary groups in ``os.getgroups()``, though they count as before; ``sudo``,
   ``su`` and other set-uid programs, and programs with file capabilities (``ping``), do not gain anything; ``ssh`` may
-  refuse the system's configuration files for their owner. uid, gid, own files and `chown` to oneself are as ever.
+  refuse the system's configuration files for their owner. giving a file away fails with EINVAL
+  where it failed with EPERM. uid, gid, own files and `chown` to oneself are as ever.
 - root: all ids, owners and set-uid programs are as ever, but CAP_SYS_ADMIN and CAP_SYS_PTRACE are gone: mounting,
   ``unshare`` without a user namespace and attaching to processes of other users fail (EPERM).
 """

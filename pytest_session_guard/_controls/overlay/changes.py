@@ -10,6 +10,8 @@ import fcntl
 import os
 import stat
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -153,7 +155,8 @@ class LayerReader:
         lower_fd = System.open(".", _DIRECTORY, dir_fd=layer.lower_fd)
         try:
             place = _Place(layer.path, layer.upper_fd, lower_fd)
-            renamed = self._read_entries(place)
+            with _opened_up(layer.upper_fd, status):
+                renamed = self._read_entries(place)
             self._read_shared_directory(place, status, renamed, is_root=True)
         finally:
             System.close(lower_fd)
@@ -198,7 +201,8 @@ class LayerReader:
             if real is not None and stat.S_ISDIR(real.st_mode):
                 lower_fd = _try_opened(name, _DIRECTORY, place.lower_fd)
             inner = _Place(path, upper_fd, lower_fd, place.depth + 1)
-            renamed = inner.depth < _DEPTH_LIMIT and self._read_entries(inner)
+            with _opened_up(upper_fd, status):
+                renamed = inner.depth < _DEPTH_LIMIT and self._read_entries(inner)
             if lower_fd is not None:
                 self._read_shared_directory(inner, status, renamed)
             else:
@@ -302,7 +306,7 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _what_moved(earlier: tuple[object, ...], now: tuple[object, ...]) -> ChangeKind:
-    if earlier[0] != now[0]:
+    if earlier[:1] != now[:1]:  # what was a directory, or removed, has no stamp to compare
         return "replaced"
     return "content" if earlier[1:3] != now[1:3] else "metadata"
 
@@ -320,7 +324,8 @@ def _status_below(directory_fd: int | None, name: str) -> os.stat_result | None:
         return None
     try:
         return System.stat(name, dir_fd=directory_fd, follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        # A real directory that this user may not search counts as empty.
         return None
 
 
@@ -330,6 +335,20 @@ def _try_opened(name: str, flags: int, directory_fd: int | None) -> int | None:
     except OSError:
         # Real data that this user cannot read: what can be compared is its status.
         return None
+
+
+@contextmanager
+def _opened_up(directory_fd: int, status: os.stat_result) -> Iterator[None]:
+    """Lets an upper directory be searched even where a test took away the right to."""
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & stat.S_IRWXU == stat.S_IRWXU:
+        yield
+        return
+    System.chmod(directory_fd, mode | stat.S_IRWXU)
+    try:
+        yield
+    finally:
+        System.chmod(directory_fd, mode)
 
 
 def _opened(name: str, flags: int, directory_fd: int, status: os.stat_result) -> int:

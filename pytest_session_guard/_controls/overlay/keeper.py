@@ -267,6 +267,8 @@ def leave() -> bool:
     if namespaces.has_capability(namespaces.CAP_SYS_ADMIN):
         namespaces.unshare(namespaces.MOUNTS)
         return False
+    # A process that took its user without starting a program anew may not write its own /proc files.
+    namespaces.make_dumpable()
     namespaces.unshare(namespaces.USERS | namespaces.MOUNTS)
     namespaces.map_own_ids(uid, gid)
     return True

@@ -95,15 +95,11 @@ class Holders:
         """Look through what an ``lru_cache`` has kept."""
         if type(value) is not functools._lru_cache_wrapper:
             return
-        for kept in self.referents(value):
-            if type(kept) is not dict:
-                continue
-            for item in kept.values():
-                # A bounded cache keeps its results in links of a private type.
-                held = [item] if type(item).__module__ != "functools" else self.referents(item)
-                if any(self.governed(one) for one in held):
-                    self.note(where, type(value), "a result kept by lru_cache (name it in session_guard_reset)")
-                    return
+        # A bounded cache shows its results to the collector, an unbounded one keeps them in a dict.
+        kept = self.referents(value)
+        kept += [item for held in kept if type(held) is dict for item in held.values()]
+        if any(self.governed(item) for item in kept):
+            self.note(where, type(value), "a result kept by lru_cache (name it in session_guard_reset)")
 
     def referents(self, value: Any) -> list[Any]:
         """What an object refers to, as the garbage collector knows it."""

@@ -323,7 +323,8 @@ class Redirector:
     def _apply(self, found: Sequence[tuple[Slot, int]]) -> None:
         for slot, index in found:
             try:
-                slot.put(self.values.now[index])
+                if slot.get() is not self.values.now[index]:
+                    slot.put(self.values.now[index])
             except (TypeError, AttributeError, ValueError):
                 self.holders.note(f"{slot.owner!r}", type(slot.owner))
 
@@ -354,8 +355,8 @@ class Redirector:
             self.identities[id(value)] = value, target
         index = self.values.leaf(Spot(target, ""), type(value))
         self.identities[id(self.values.sink[index])] = self.values.sink[index], target
-        group.slots.pop(slot.key, None)
-        self._apply(group.merge([(slot, index)]))
+        group.pin(slot, index)
+        self._apply([(slot, index)])
         self.table.stale = self.unswept = True
 
     def _has_own_value(self, value: Any) -> bool:

@@ -18,20 +18,26 @@ class Group:
         self.module: ModuleType | None = module
         self.namespace: dict[str, Any] = namespace
         self.slots: dict[tuple[object, ...], tuple[Slot, int]] = {}
+        self.pinned: dict[tuple[object, ...], int] = {}
 
     def merge(self, found: Iterable[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
         """Take what a scan found; a slot that it could not see (a test has patched it) stays known.
 
-        :returns: the slots that are new.
+        :returns: what was found, with the index that each is written from.
         """
         found = list(found)
         rescanned = {id(slot.owner) for slot, _ in found if slot.elastic}
         for key, (slot, _) in list(self.slots.items()):
             if slot.elastic and id(slot.owner) in rescanned:
                 del self.slots[key]  # elements move about; the scan has seen where they are
-        new = [(slot, index) for slot, index in found if slot.key not in self.slots]
-        self.slots.update((slot.key, (slot, index)) for slot, index in new)
-        return new
+        out = [(slot, self.pinned.get(slot.key, index)) for slot, index in found]
+        self.slots.update((slot.key, (slot, index)) for slot, index in out)
+        return out
+
+    def pin(self, slot: Slot, index: int) -> None:
+        """Take a slot that a person named: its value is the target's own, whatever its text may look like."""
+        self.pinned[slot.key] = index
+        self.slots[slot.key] = slot, index
 
 
 class Retired:

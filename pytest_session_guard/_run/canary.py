@@ -1,0 +1,92 @@
+"""The proof, on every run, that each layer holds: a forbidden write really tried, by this process and by a child."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from pytest_session_guard._core.errors import LayerUnavailableError, ProtectedPathError
+from pytest_session_guard._host.fsops import OwnPath, Raw
+from pytest_session_guard._run.walls import Layer
+
+if TYPE_CHECKING:
+    from pytest_session_guard._run.guard import GuardRun
+
+NAME: Final = ".session-guard-canary"
+CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+
+
+def prove(run: GuardRun) -> None:
+    """Try each layer that claims to hold; one that does not loses its claim.
+
+    :raises LayerUnavailableError: a required layer does not hold.
+    """
+    for name, trial in (("hook", _try_hook), ("overlay", _try_overlay)):
+        if not run.layers[name].holds:
+            run.canary[name] = "skipped"
+            continue
+        answer = trial(run)
+        run.canary[name] = answer
+        if answer == "failed":
+            run.layers[name] = Layer("unavailable", "its canary died: a forbidden write went through")
+            if name in run.settings.require or name in run.settings.layers:
+                raise LayerUnavailableError(name, run.layers[name].reason)
+
+
+def _try_hook(run: GuardRun) -> str:
+    """Write where nobody may, in the run's own scratch place; the hook must raise, here and in a forked child."""
+    path = f"{run.directory.directory('canary')}/{NAME}"
+    with run.trying():
+        held = _is_refused(path) and in_child(lambda: _is_refused(path))
+    if os.path.lexists(path):
+        Raw.unlink(OwnPath(path))
+        return "failed"
+    return "refused" if held else "failed"
+
+
+def _is_refused(path: str) -> bool:
+    try:
+        os.close(os.open(path, CREATE, 0o600))
+    except ProtectedPathError:
+        return True
+    return False
+
+
+def _try_overlay(run: GuardRun) -> str:
+    """Write into a covered place past the hook; the layer must have it."""
+    overlay = run.walls.overlay
+    assert overlay is not None, "unreachable because the layer claims to hold"
+    place = next((path for path in run.walls.covered if os.path.isdir(path) and os.access(path, os.W_OK)), None)
+    if place is None:
+        return "skipped"
+    paths = [f"{place}/{NAME}-{run.directory.run_id}-{who}" for who in ("process", "child")]
+    _create(paths[0])
+    in_child(lambda: _create(paths[1]))
+    landed = {change.path for change in overlay.changes() if change.kind == "created"}
+    for path in paths:
+        if os.path.lexists(path):
+            Raw.unlink(OwnPath(path))
+    overlay.changes()  # what is undone again is nobody's touch
+    return "contained" if landed >= set(paths) else "failed"
+
+
+def _create(path: str) -> bool:
+    Raw.close(Raw.open(OwnPath(path), CREATE, 0o600))
+    return True
+
+
+def in_child(trial: Callable[[], bool]) -> bool:
+    """What a trial answers in a forked child."""
+    with warnings.catch_warnings():
+        # Since 3.12 a fork beside threads warns; this child makes two system calls and leaves.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = 0 if trial() else 1
+        finally:
+            Raw.exit_now(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

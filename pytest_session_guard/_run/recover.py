@@ -1,0 +1,258 @@
+"""Looking after past runs: what the ``session-guard`` commands do, and what a new run does before it begins.
+
+Each command is a plan, which can be printed, and its application; both read the same files, so a crash is no other case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pytest_session_guard._controls.cleanup import Cleanup, Removed
+from pytest_session_guard._controls.ledger import Journal, holding, note_closed, read_run, run_paths
+from pytest_session_guard._controls.markers import read_marker
+from pytest_session_guard._controls.recovery import (
+    QuarantinePlan,
+    Restored,
+    Restorer,
+    apply_quarantine,
+    finish_restoring,
+    plan_quarantine,
+)
+from pytest_session_guard._controls.retention import remove_run_directory
+from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.removal import NOT_RECORDED, RemovalPlan
+from pytest_session_guard._core.restoring import RestorePlan, left_states, plan_restore, preimages_of
+from pytest_session_guard._core.runs import (
+    KEEP_BYTES,
+    KEEP_RUNS,
+    PastRun,
+    RecordedArtifacts,
+    plan_retention,
+    quarantined_paths,
+)
+from pytest_session_guard._core.zones import Zone, is_within
+
+UNCERTAIN: Final = "its creation was announced, but the run died before it saw which object it had made"
+ZONES_UNKNOWN: Final = "the run died before it wrote down its zones"
+# Children of a killed run may go on writing for a moment. What changes later has been worked on by somebody.
+AFTERGLOW_NS: Final = 60_000_000_000
+
+
+NOTHING_TO_REMOVE: Final = RemovalPlan()
+NOTHING_REMOVED: Final = Removed()
+EMPTY_QUARANTINE: Final = QuarantinePlan()
+
+
+class LateJournal:
+    """A journal in a past run's directory, made at the first record: looking leaves no trace."""
+
+    def __init__(self, run_directory: str, label: str) -> None:
+        self._run_directory = run_directory
+        self._label = label
+        self._journal: Journal | None = None
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Put a record on disk.
+
+        :raises LedgerError: it is not on disk.
+        """
+        if self._journal is None:
+            self._journal = Journal(self._run_directory, self._label)
+        self._journal.append(record)
+
+
+def list_runs(state_directory: str) -> list[PastRun]:
+    """All runs that the ledger holds, oldest first.
+
+    :raises LedgerError: it cannot be listed.
+    """
+    return [read_run(path) for path in run_paths(state_directory)]
+
+
+def find_run(state_directory: str, name: str) -> PastRun:
+    """The run of that id, or of an id that begins so; ``last`` is the newest.
+
+    :raises LedgerError: there is none, or more than one.
+    """
+    paths = run_paths(state_directory)
+    found = paths[-1:] if name == "last" else [path for path in paths if path.rpartition("/")[2].startswith(name)]
+    if len(found) != 1:
+        count = "no run" if not found else f"{len(found)} runs"
+        raise LedgerError(f"{state_directory}/runs", f"holds {count} whose id begins with {name!r}")
+    return read_run(found[0])
+
+
+# Restore
+
+
+def plan_restore_run(run: PastRun, paths: Iterable[str] = (), *, force: bool = False) -> RestorePlan:
+    """What `restore_run` would do; nothing is changed.
+
+    :param paths: resolved; what lies at or below them is brought back. None means everything.
+    :param force: put back even what was changed since the run.
+    """
+    chosen = tuple(paths)
+    images = [
+        image
+        for image in preimages_of(run.records)
+        if not chosen or any(is_within(image.path, path) for path in chosen)
+    ]
+    if run.foreign or run.alive:
+        return RestorePlan(kept=tuple((image.path, run.obstacle) for image in images))
+    restorer = _restorer(run)
+    plan = plan_restore(images, restorer.look, left_states(run.records), run.last_sign_ns, force=force)
+    unknown = [path for path in chosen if not any(is_within(image.path, path) for image in images)]
+    reason = "the run kept no pre-image of it: it did not change it, or did so where no hook saw it"
+    return replace(plan, kept=(*plan.kept, *((path, reason) for path in unknown)))
+
+
+def restore_run(run: PastRun, paths: Iterable[str] = (), *, force: bool = False) -> Restored:
+    """Bring back what the run changed in the workspace; what the run left goes aside into the run's directory.
+
+    :raises LedgerError: the run is alive, or what happens cannot be written down.
+    """
+    with holding(run.path) as over:
+        if not over or run.foreign:
+            raise LedgerError(run.path, run.foreign or "the run is alive")
+        finish_restoring(run.records, f"{run.path}/aside")
+        return _restorer(run).apply(plan_restore_run(run, paths, force=force))
+
+
+def _restorer(run: PastRun) -> Restorer:
+    return Restorer(f"{run.path}/preimages", f"{run.path}/aside", LateJournal(run.path, "restore").append)
+
+
+def undo_changes(run: PastRun, paths: Iterable[str]) -> Restored:
+    """Bring back these paths while the run still lives: the end of a run in ``report`` mode.
+
+    :param run: the run, read after its last change.
+    :param paths: what must be as before.
+    """
+    chosen = set(paths)
+    images = [image for image in preimages_of(run.records) if image.path in chosen]
+    restorer = _restorer(run)
+    return restorer.apply(plan_restore(images, restorer.look, {}, run.last_sign_ns, force=True))
+
+
+# Clean
+
+
+@dataclass(frozen=True, slots=True)
+class CleanPlan:
+    """What becomes of what a killed run left.
+
+    :param removal: its artifacts in ``shared`` places.
+    :param quarantine: what a killed removal had begun with.
+    """
+
+    run: PastRun
+    removal: RemovalPlan = NOTHING_TO_REMOVE
+    quarantine: QuarantinePlan = EMPTY_QUARANTINE
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        return [*self.quarantine.lines(), *self.removal.lines()]
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What was done for a killed run."""
+
+    run: PastRun
+    removed: Removed = NOTHING_REMOVED
+    quarantine: QuarantinePlan = EMPTY_QUARANTINE
+
+    @property
+    def kept(self) -> tuple[tuple[str, str], ...]:
+        """What stayed, and why."""
+        return (*self.removed.kept, *self.quarantine.uncertain)
+
+
+def plan_clean(run: PastRun) -> CleanPlan:
+    """What `clean_run` would do; nothing is changed."""
+    artifacts = RecordedArtifacts(run.records)
+    policy = run.policy()
+    if run.obstacle or policy is None:
+        reason = run.obstacle or ZONES_UNKNOWN
+        return CleanPlan(run, RemovalPlan(kept=tuple((path, reason) for path in artifacts.candidates)))
+    quarantine = plan_quarantine(f"{run.path}/quarantine", quarantined_paths(run.records), artifacts.is_own)
+    shared = [path for path in artifacts.candidates if policy.rule_for(path).zone is Zone.SHARED]
+    plan = _cleanup(run, artifacts).plan(shared)
+    kept = [
+        (path, UNCERTAIN if reason == NOT_RECORDED and path in artifacts.announced else reason)
+        for path, reason in plan.kept
+    ]
+    return CleanPlan(run, replace(plan, kept=tuple(kept)), quarantine)
+
+
+def clean_run(run: PastRun) -> Cleaned:
+    """Finish what a killed run left: remove its proven artifacts from ``shared`` places, empty its quarantine.
+
+    Every object must have all five proofs of a removal; everything else stays and is listed. Can be killed and repeated.
+
+    :raises LedgerError: the run is alive, its ledger is damaged or not ours, or what happens cannot be written down.
+    """
+    with holding(run.path) as over:
+        now = replace(read_run(run.path), alive=not over)
+        if now.obstacle:
+            raise LedgerError(run.path, now.obstacle)
+        plan = plan_clean(now)
+        quarantine = apply_quarantine(plan.quarantine)
+        removed = _cleanup(now, RecordedArtifacts(now.records)).apply(plan.removal)
+        finish_restoring(now.records, f"{now.path}/aside")
+        cleaned = Cleaned(now, removed, quarantine)
+        note_closed(now.path, cleaned.kept)
+    return cleaned
+
+
+def _cleanup(run: PastRun, artifacts: RecordedArtifacts) -> Cleanup:
+    policy = run.policy()
+    return Cleanup(
+        run_id=run.run_id,
+        started_ns=lambda path: run.started_ns,
+        artifacts=artifacts,
+        zone_of=lambda path: Zone.PROTECTED if policy is None else policy.rule_for(path).zone,
+        quarantine=f"{run.path}/quarantine",
+        journal=LateJournal(run.path, "clean").append,
+        marker_of=read_marker,
+        ended_ns=run.last_sign_ns + AFTERGLOW_NS,
+    )
+
+
+def unfinished_runs(state_directory: str) -> list[PastRun]:
+    """Runs that were killed and that nobody has cleaned up after.
+
+    :raises LedgerError: the ledger cannot be listed.
+    """
+    return [run for run in list_runs(state_directory) if not (run.closed or run.alive or run.foreign)]
+
+
+def clean_all(state_directory: str) -> list[Cleaned]:
+    """Finish what all killed runs left; a run whose ledger is damaged is passed over, and named by what `plan_clean` says.
+
+    :raises LedgerError: the ledger cannot be listed, or what happens cannot be written down.
+    """
+    return [clean_run(run) for run in unfinished_runs(state_directory) if not run.obstacle]
+
+
+# Retention
+
+
+def prunable_runs(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[PastRun]:
+    """The runs whose records and pre-images `prune` would delete."""
+    return plan_retention(list_runs(state_directory), keep_runs, keep_bytes)
+
+
+def prune(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[str]:
+    """Delete the records and pre-images of old runs: only what this package put there, only of runs that are closed.
+
+    :returns: ids of the runs that are gone.
+    """
+    gone: list[str] = []
+    for run in prunable_runs(state_directory, keep_runs, keep_bytes):
+        with holding(run.path) as over:
+            if over and remove_run_directory(run.path):
+                gone.append(run.run_id)
+    return gone
