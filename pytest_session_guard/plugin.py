@@ -251,6 +251,17 @@ def _phase(item: pytest.Item, phase: Phase) -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Between collection and the end of the session only tests run."""
+    run = session.config.stash.get(GUARD, None)
+    try:
+        return (yield)
+    finally:
+        if run is not None:
+            run.enter("", "session")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Give the test its private places, and take them back."""
     run = item.config.stash.get(GUARD, None)

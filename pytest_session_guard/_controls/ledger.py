@@ -177,6 +177,10 @@ class JournalReader:
         self._offsets: dict[str, int] = {}
         self._seen_ns = -1
 
+    def widen(self) -> None:
+        """Read the journals of all labels from now on."""
+        self.prefix, self._seen_ns = "journal-", -1
+
     def poll(self) -> list[dict[str, Any]]:
         """The new records, journal by journal.
 

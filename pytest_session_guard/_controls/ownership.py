@@ -14,13 +14,20 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pytest_session_guard._core.records import Identity
-from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.fsops import Raw, stamp_clock_ns
 from pytest_session_guard._host.identity import birth_ns
 
-# The kernel stamps births with its coarse clock, which runs up to a tick (10 ms at 100 Hz) behind time_ns().
-CLOCK_SLACK_NS: Final = 20_000_000
 # Between an audit event and the system call lie microseconds; a descheduled process may need longer.
 SETTLE_WINDOW_NS: Final = 2_000_000_000
+
+
+def grain_ns(moment_ns: int) -> int:
+    """How much a time stamp may have been rounded down, judged by its zeros: file systems keep seconds, or parts of them."""
+    if moment_ns % 1_000_000_000 == 0:
+        return 2_000_000_000  # ext3 keeps seconds, FAT even ones
+    if moment_ns % 10_000_000 == 0:
+        return 10_000_000  # exFAT
+    return 1_000 if moment_ns % 1_000 == 0 else 0
 
 
 class Ownership:
@@ -47,7 +54,7 @@ class Ownership:
         :raises LedgerError: it could not be written down, so it must not be created.
         """
         self._journal({"kind": "intent", "path": path, "directory": directory})
-        self._pending[path] = (Raw.time_ns(), directory)
+        self._pending[path] = (stamp_clock_ns(), directory)
 
     def settle(self) -> None:
         """Look at what was about to be created, and write down what came of it.
@@ -68,11 +75,14 @@ class Ownership:
         except OSError:
             return  # an intent without an object is nothing
         born = birth_ns(path, found)
+        identity = Identity(found.st_dev, found.st_ino, born)
         # Without a birth time the change time is the best there is: it cannot be set from outside.
         moment = found.st_ctime_ns if born is None else born
-        if not intended_ns - CLOCK_SLACK_NS <= moment <= intended_ns + SETTLE_WINDOW_NS:
+        if not intended_ns - grain_ns(moment) <= moment <= intended_ns + SETTLE_WINDOW_NS:
             return
-        self.claim(path, Identity(found.st_dev, found.st_ino, born), stat.S_ISDIR(found.st_mode) or directory)
+        if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode) and self.is_own(identity) is False:
+            return  # another name of an object that somebody else may have made a moment before
+        self.claim(path, identity, stat.S_ISDIR(found.st_mode) or directory)
 
     def claim(self, path: str, identity: Identity, directory: bool = False) -> None:
         """Write down that the object at ``path`` is the run's.

@@ -204,26 +204,38 @@ def is_within(path: str, prefix: str) -> bool:
     return prefix == "/" or path == prefix or path.startswith(prefix + "/")
 
 
+# A set begins as `fnmatch` reads it: a "]" right after the bracket (or the "!") belongs to the set.
+_GLOB_SIGNS: Final = re.compile(r"(\*+|\?|\[!?+\]?+[^]]*+\])")
+
+
 @functools.cache
 def compile_glob(glob: str) -> re.Pattern[str]:
-    """A glob as an expression for `fullmatch`: ``*`` and ``?`` stay within a name, ``**`` crosses directories."""
-    if "/" not in glob:
-        return re.compile(fnmatch.translate(glob))
+    """A glob as an expression for `fullmatch`.
+
+    ``*``, ``?`` and ``[…]`` mean what they mean to `fnmatch` and stay within a name; ``**`` in place of a name crosses
+    any number of directories.
+    """
+    names = glob.rstrip("/").split("/")
+    out = [".+" if name == "**" else _name_expression(name) for name in names[-1:]]
+    for name in reversed(names[:-1]):
+        out.append("(?:.*/)?" if name == "**" else _name_expression(name) + "/")
+    return re.compile("".join(reversed(out)), re.DOTALL)
+
+
+def _name_expression(glob: str) -> str:
     out = []
-    for piece in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", glob):
-        match piece:
-            case "**/":
-                out.append("(?:.*/)?")
-            case "**":
-                out.append(".*")
-            case "*":
-                out.append("[^/]*")
-            case "?":
-                out.append("[^/]")
-            case _:
-                is_set = piece.startswith("[") and piece.endswith("]")
-                out.append("[^" + piece[2:] if is_set and piece[1] == "!" else piece if is_set else re.escape(piece))
-    return re.compile("".join(out), re.DOTALL)
+    for piece in _GLOB_SIGNS.split(glob):
+        if piece.startswith("*"):
+            out.append("[^/]*")
+        elif piece == "?":
+            out.append("[^/]")
+        elif len(piece) > 2 and piece.startswith("[") and piece.endswith("]"):
+            # fnmatch knows the odd sets (ranges upside down, backslashes); its expression comes in a wrapper.
+            expression = fnmatch.translate(piece)
+            out.append("(?!/)" + expression[expression.index(":") + 1 : expression.rindex(")")])
+        else:
+            out.append(re.escape(piece))
+    return "".join(out)
 
 
 def decide(policy: Policy, action: Action, path: str, standing: Standing) -> Decision:

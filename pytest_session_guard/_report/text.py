@@ -45,6 +45,11 @@ def shown_path(path: str) -> str:
     return repr(path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
+def printable(text: str) -> str:
+    """Foreign text on one line: control characters and lone bytes escaped."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
+
+
 def headline(touch: Touch) -> str:
     """The line that stands alone: what happened to which path, and the fact behind it."""
     event = touch.operation.rpartition("(")[2].rstrip(")")
@@ -71,7 +76,7 @@ def entry(touch: Touch, rootdir: str = "") -> str:
         who += f"   by: {relative(touch.file, rootdir)}:{touch.line} in {touch.function}"
     lines.append(who)
     if touch.process:
-        lines.append(f"  process: {touch.pid} {touch.process}")
+        lines.append(f"  process: {touch.pid} {printable(touch.process)}")
     lines += [f"  fix:  {fix_for(touch)}", f"  [{slug(touch)}]"]
     return "\n".join(lines)
 
@@ -109,7 +114,7 @@ def section(touches: Sequence[Touch], rootdir: str, uncounted: int = 0) -> list[
     hidden = len(rest) + uncounted
     if hidden:
         lines.append(
-            f"and {hidden} more, in {len({t.nodeid for t in rest}) or 1} tests; --session-guard-json has those on record"
+            f"and {hidden} more; --session-guard-json=PATH writes down all that are on record"
         )
     return lines
 

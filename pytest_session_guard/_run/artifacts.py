@@ -59,6 +59,7 @@ class ArtifactDesk:
         """
         run = self.run
         real = real_name(path)
+        os.makedirs(os.path.dirname(real), exist_ok=True)
         write_json(real, payload, marker(run.directory.run_id, nodeid, run.directory.started_ns))
         run.ownership.settle()
         if not run.ownership.owns(real, Raw.lstat(real)):

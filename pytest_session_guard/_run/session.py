@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
-from pytest_session_guard._controls.ledger import JournalReader
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._controls.redirect import Redirector
 from pytest_session_guard._core.errors import ConfigurationError, LateWriterWarning, LedgerError
-from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Line, parse_redirect
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended
 from pytest_session_guard._host.fsops import clock_ns, make_directory, replace_file
@@ -21,6 +19,7 @@ from pytest_session_guard._report.document import Report
 from pytest_session_guard._report.text import preserved_lines
 from pytest_session_guard._run.artifacts import ArtifactDesk
 from pytest_session_guard._run.guard import GuardRun
+from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.places import declared_rules, expand, zones_of
 from pytest_session_guard._run.retreat import Retreat, move_home
 
@@ -44,6 +43,7 @@ class SessionRun(GuardRun):
         self._private_count = 0
         self._stamps: dict[int, int] = {}
         self._ended = False
+        self._told = 0
         self.cleanup = Cleanup(
             run_id=self.directory.run_id,
             started_ns=self.started_at,
@@ -77,6 +77,8 @@ class SessionRun(GuardRun):
             )
         if rules:
             self.use(extended(self.policy, rules))
+            if self.is_controller:
+                self.tell_children()
         for text in (text for answer in redirects for text in answer or ()):
             self._redirector().add(parse_redirect(Line(str(text), "pytest_session_guard_redirects")))
 
@@ -106,6 +108,28 @@ class SessionRun(GuardRun):
                         "share", source, f"would widen the policy, got {path!r}", "paths that session_guard_share names"
                     )
         return rules
+
+    def handover(self) -> Handover:
+        """What this process's children need to know."""
+        run = self.directory
+        return Handover(run.path, run.run_id, run.started_ns, self.label, self.places.home, self.walls.address)
+
+    def tell_children(self) -> None:
+        """Put the policy where the run's other processes find it.
+
+        :raises LedgerError: it cannot be written.
+        """
+        more = {
+            "mode": self.settings.mode,
+            "rootdir": self.places.rootdir,
+            "homes": self.places.homes,
+            "covered": self.walls.covered,
+            "layers": {name: layer.to_json() for name, layer in self.layers.items()},
+        }
+        try:
+            write_policy(self.directory.path, self.policy, more)
+        except OSError as problem:
+            raise LedgerError(self.directory.path, problem.strerror or str(problem)) from problem
 
     # -- tests -------------------------------------------------------------------------------------------------------
 
@@ -232,11 +256,13 @@ class SessionRun(GuardRun):
         self._tell_late_writers()
         if not self.is_controller:
             self._collect_or_complain()
+            self._told = len(self.touches)
             return exit_status
-        self.reader = JournalReader(self.directory.path, skip=self.journal.name)
+        self.reader.widen()
         self._collect_or_complain()
         removed = self.cleanup.clear_shared()
         self.report = self._build_report(tests, removed)
+        self._told = len(self.touches)
         if self.settings.json_path:
             self._write_report(self.settings.json_path)
         self.exit_status = self.status_for(exit_status)
@@ -291,19 +317,19 @@ class SessionRun(GuardRun):
         lines += [f"session-guard kept {path!r}: {reason}" for path, reason in self.report.kept]
         return lines
 
-    def new_violations(self) -> list[Touch]:
-        """Violations since the report was built."""
-        return [touch for touch in self.touches[len(self.report.touches) :] if touch.violation]
-
     def end(self) -> None:
         """Pytest is done with us; the hook stays, and what happens from here on is late."""
         if self._ended:
             return
         self._ended = True
+        self._collect_or_complain()
         if self.redirector is not None:
             self.redirector.stop()
         self.enter("", "late")
         self.finished = True
+        for touch in self.touches[self._told :]:
+            if touch.violation:
+                self.on_late(touch)
 
 
 def _as_paths(value: object) -> list[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._run.canary import prove
 from pytest_session_guard._run.exit import guard_exit
+from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
 from pytest_session_guard._run.places import (
     Output,
     Places,
@@ -24,11 +24,10 @@ from pytest_session_guard._run.places import (
     capture,
     check_outputs,
     removable_git_variables,
+    zones_of,
 )
 from pytest_session_guard._run.session import SessionRun
 from pytest_session_guard._run.walls import Layer, enter_walls, join_overlay
-
-RUN_VARIABLE: Final = "SESSION_GUARD_RUN"
 
 
 @dataclass(frozen=True)
@@ -68,43 +67,43 @@ def active_run() -> SessionRun | None:
 def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRun:
     """Guard this process from now on.
 
-    :param environ: the process's environment; changed as `scrub` says.
+    :param environ: the process's environment; changed as `scrub` says, and told of the run for its children.
     :raises ConfigurationError: an option's value cannot be used here.
     :raises LedgerError: the ledger cannot be kept.
     :raises LayerUnavailableError: a required layer is not to be had.
     """
     settings = request.settings
-    seen = {**environ, **_real_home(environ)} if request.worker else environ
+    outer = Handover.parse(environ) if request.worker else None
     places = capture(
-        request.rootdir, seen, basetemp=request.basetemp, outputs=request.outputs, ledger=settings.directory, ini=request.ini
-    )  # fmt: skip
+        request.rootdir,
+        {**environ, "HOME": outer.home} if outer is not None and outer.home else environ,
+        basetemp=request.basetemp,
+        outputs=request.outputs,
+        ledger=settings.directory,
+        ini=request.ini,
+    )
     policy, notes = build_policy(settings, places)
-    if not request.worker:
+    if outer is None:
         check_outputs(policy, places)
-    directory = _join(environ) if request.worker else _create(settings, places)
+        directory = _create(settings, places)
+    else:
+        directory = RunDirectory(outer.directory, outer.run_id, outer.started_ns)
     run = SessionRun(
         settings, places, policy, directory, request.worker or "main", _Process.hint, [*settings.notes, *notes]
     )
     if request.late:
         run.notes.append(request.late)
     run.scrubbed = scrub(environ)
-    _enter_layers(run, request, environ)
+    _enter_layers(run, request, outer)
+    run.header = header_of(run, request)
+    if run.is_controller:
+        directory.write_header({**run.header, "zones": zones_of(policy)})
+        run.tell_children()
+    environ[RUN_VARIABLE] = run.handover().encode()
     run.start_redirects(environ)
     _install_hook(run)
+    _retire_startup_hook()
     prove(run)
-    if run.is_controller:
-        environ[RUN_VARIABLE] = json.dumps(
-            {
-                "directory": directory.path,
-                "run": directory.run_id,
-                "started_ns": directory.started_ns,
-                "home": places.home,
-                "overlay": run.walls.address,
-                "layers": {name: layer.to_json() for name, layer in run.layers.items()},
-            }
-        )
-        run.header = header_of(run, request)
-        directory.write_header(run.header)
     guard_exit(run)
     return run
 
@@ -120,14 +119,6 @@ def start_unguarded(rootdir: str, ledger: str, environ: MutableMapping[str, str]
     return SessionRun(settings, places, policy, RunDirectory.create(places.ledger), "main", DirFdHint(), list(notes))
 
 
-def _real_home(environ: Mapping[str, str]) -> dict[str, str]:
-    """The home that the controller captured: a worker may have been given another one already."""
-    try:
-        return {"HOME": str(json.loads(environ[RUN_VARIABLE])["home"])}
-    except (KeyError, ValueError, TypeError):
-        return {}
-
-
 def _create(settings: Settings, places: Places) -> RunDirectory:
     try:
         return RunDirectory.create(places.ledger)
@@ -138,18 +129,6 @@ def _create(settings: Settings, places: Places) -> RunDirectory:
             f"the ledger cannot be kept there ({problem.reason}), got {places.ledger!r}",
             "a directory that this user may write to, or session_guard = off",
         ) from problem
-
-
-def _join(environ: MutableMapping[str, str]) -> RunDirectory:
-    """The directory of the run that started this worker.
-
-    :raises LedgerError: the environment names none.
-    """
-    try:
-        known = json.loads(environ[RUN_VARIABLE])
-        return RunDirectory(known["directory"], known["run"], known["started_ns"])
-    except (KeyError, ValueError, TypeError) as problem:
-        raise LedgerError(RUN_VARIABLE, f"names no run to join: {problem!r}") from problem
 
 
 def scrub(environ: MutableMapping[str, str]) -> tuple[str, ...]:
@@ -164,23 +143,18 @@ def scrub(environ: MutableMapping[str, str]) -> tuple[str, ...]:
     return names
 
 
-def _enter_layers(run: SessionRun, request: StartRequest, environ: MutableMapping[str, str]) -> None:
+def _enter_layers(run: SessionRun, request: StartRequest, outer: Handover | None) -> None:
     """Enter the kernel layers before anything else: what is opened or started earlier escapes them."""
-    if run.is_controller:
+    if outer is None:
+        scratch = run.directory.directory("overlay")
         run.walls = enter_walls(
-            run.settings,
-            run.policy,
-            run.places,
-            run.directory.directory("overlay"),
-            run.layers,
-            for_workers=request.has_workers,
+            run.settings, run.policy, run.places, scratch, run.layers, for_workers=request.has_workers
         )
         return
-    layers = json.loads(environ[RUN_VARIABLE])["layers"]
-    run.layers.update({name: Layer(layer["status"], layer["reason"], layer["abi"]) for name, layer in layers.items()})
-    address = json.loads(environ[RUN_VARIABLE]).get("overlay")
-    if address:
-        run.walls = join_overlay(address, run.label, run.layers)
+    _, told = read_policy(outer.directory)
+    run.layers.update({name: Layer(**layer) for name, layer in told["layers"].items()})
+    if outer.overlay:
+        run.walls = join_overlay(outer.overlay, run.label, run.layers)
 
 
 def _install_hook(run: SessionRun) -> None:
@@ -192,6 +166,13 @@ def _install_hook(run: SessionRun) -> None:
     current = _Process.current
     install(lambda: current[0])
     wrap_calls_without_events(sys.audit, _Process.hint)
+
+
+def _retire_startup_hook() -> None:
+    """A worker was guarded as a child until now; two hooks would judge and report everything twice."""
+    startup = sys.modules.get("pytest_session_guard._startup")
+    if startup is not None:
+        startup.retire()
 
 
 def header_of(run: SessionRun, request: StartRequest) -> dict[str, Any]:

@@ -83,18 +83,6 @@ def writes_bytecode() -> bool:
     return False
 
 
-def changes_link_itself() -> bool:
-    """Whether `shutil.copystat` is giving a symlink the times of another: the event does not say so, its frame does."""
-    frame: FrameType | None = _getframe(1)
-    for _ in range(8):
-        if frame is None:
-            return False
-        if frame.f_code.co_name == "copystat" and frame.f_globals.get("__name__") == "shutil":
-            return frame.f_locals.get("follow") is False
-        frame = frame.f_back
-    return False
-
-
 def note_thread(args: tuple[Any, ...], span: Span) -> None:
     """Remember on a thread that is about to start which test starts it."""
     owner = getattr(args[0], "__self__", None) if args else None

@@ -9,7 +9,7 @@ from stat import S_ISREG
 from time import time
 from typing import Any, Final
 
-from pytest_session_guard._controls.audit.attribution import Culprit, changes_link_itself, culprit, writes_bytecode
+from pytest_session_guard._controls.audit.attribution import Culprit, culprit, writes_bytecode
 from pytest_session_guard._controls.audit.locate import Locator, Target, UncheckableError
 from pytest_session_guard._core.errors import LedgerError, ProtectedPathError
 from pytest_session_guard._core.events import Intent, intents_of
@@ -19,7 +19,6 @@ from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import birth_ns
 
 BYTECODE: Final = "the import system caches bytecode there"
-_METADATA_EVENTS: Final = frozenset({"os.utime", "os.chmod", "os.chown", "os.setxattr", "os.removexattr"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Gate:
             except UncheckableError as problem:
                 self._refuse_unknown(event, intent, str(problem))
             touched = (target for target in found if self._is_touch(intent, target))
-            pairs.extend((intent, self._link_itself(event, intent, target)) for target in touched)
+            pairs.extend((intent, target) for target in touched)
         for intent, target in pairs:
             self._judge_one(event, intent, target)
         if pairs:
@@ -94,14 +93,6 @@ class Gate:
             return intent.nameless
         # Opening a directory for writing fails (NamedTemporaryFile raises such an event before its real one).
         return not (intent.action is Action.CHANGE and intent.creates and target.is_directory)
-
-    def _link_itself(self, event: str, intent: Intent, target: Target) -> Target:
-        if event not in _METADATA_EVENTS or not intent.follows or target.rule.zone is Zone.FREE:
-            return target
-        if not changes_link_itself():
-            return target
-        own = self.locator.targets(Intent(intent.action, intent.path, intent.dir_fd, follows=False))
-        return own[0] if own else target
 
     def _judge_one(self, event: str, intent: Intent, target: Target) -> None:
         __tracebackhide__ = True

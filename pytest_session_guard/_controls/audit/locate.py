@@ -57,9 +57,14 @@ class Target:
 
 
 class DirFdHint(local):
-    """The ``dir_fd`` that the wrapper of `os.open` passes on, because the event hides it. ``None``: nobody said."""
+    """What the wrappers pass on because an event hides it.
+
+    :ivar value: the ``dir_fd`` of `os.open`, -1 for none; ``None`` when nobody said.
+    :ivar link_itself: the call changes a symlink, not what it leads to.
+    """
 
     value: int | None = None
+    link_itself: bool = False
 
 
 class Locator:
@@ -132,7 +137,8 @@ class Locator:
             return Target(full, None, self.policy.rule_at(full, parent_rule))
         except OSError:
             return None
-        if S_ISLNK(found.st_mode) and (intent.follows or text != stripped):
+        follows = intent.follows and not self.hint.link_itself
+        if S_ISLNK(found.st_mode) and (follows or text != stripped):
             return self._through_link(stripped, full, fd)
         return Target(full, found, self.policy.rule_at(full, parent_rule))
 

@@ -1,33 +1,51 @@
-"""Thin wrappers beside the hook, for calls that raise no event or hide what matters."""
+"""Thin wrappers beside the hook, for calls that raise no event or whose event hides what matters."""
 
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
 from pytest_session_guard._controls.audit.locate import DirFdHint
 
-def wrap_calls_without_events(audit: Callable[..., None], hint: DirFdHint) -> None:
+Audit = Callable[..., None]
+FEATURE_SETS: Final = ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids")
+LINK_ITSELF: Final = ("chmod", "chown", "utime", "setxattr", "removexattr")
+
+
+def wrap_calls_without_events(audit: Audit, hint: DirFdHint) -> None:
     """Put the wrappers in place, for the life of the process.
 
-    :param audit: raises an event as CPython would have (`sys.audit`), so the hook judges it like all others.
+    - `os.open`: its event hides ``dir_fd`` (cpython#116429);
+    - `os.chmod` and its like: theirs hide ``follow_symlinks``;
+    - `os.mkfifo`, `os.mknod`: no event at all; so threads, before CPython 3.12.
 
-    `os.open` gets one because its event hides ``dir_fd`` (cpython#116429); `os.mkfifo` and `os.mknod` because they raise
-    no event. A wrapper stands in `os.supports_dir_fd` where the original did, so feature tests keep their answers.
+    A wrapper stands in ``os.supports_dir_fd`` and its like where the original did, so feature tests keep their answers.
+
+    :param audit: raises an event as CPython would have (`sys.audit`), so the hook judges it like all others.
     """
     _replace("open", _wrap_open(os.open, hint))
+    for name in LINK_ITSELF:
+        if hasattr(os, name):
+            _replace(name, _wrap_following(getattr(os, name), hint))
+    if hasattr(os, "lchown"):
+        _replace("lchown", _wrap_lchown(os.lchown, hint))
     for name in ("mkfifo", "mknod"):
         if hasattr(os, name):
             _replace(name, _wrap_node(getattr(os, name), audit))
+    if sys.version_info < (3, 12):
+        _wrap_threads(audit)
 
 
 def _replace(name: str, wrapper: Callable[..., Any]) -> None:
     original = getattr(os, name)
     setattr(os, name, wrapper)
-    if original in os.supports_dir_fd:
-        os.supports_dir_fd.add(wrapper)
+    for features in (getattr(os, feature, set()) for feature in FEATURE_SETS):
+        if original in features:
+            features.add(wrapper)
 
 
 def _wrap_open(original: Callable[..., int], hint: DirFdHint) -> Callable[..., int]:
@@ -43,7 +61,33 @@ def _wrap_open(original: Callable[..., int], hint: DirFdHint) -> Callable[..., i
     return open
 
 
-def _wrap_node(original: Callable[..., None], audit: Callable[..., None]) -> Callable[..., None]:
+def _wrap_following(original: Callable[..., None], hint: DirFdHint) -> Callable[..., None]:
+    @wraps(original)
+    def change(*args: Any, follow_symlinks: bool = True, **kwargs: Any) -> None:
+        if follow_symlinks:
+            return original(*args, **kwargs)
+        hint.link_itself = True
+        try:
+            return original(*args, follow_symlinks=False, **kwargs)
+        finally:
+            hint.link_itself = False
+
+    return change
+
+
+def _wrap_lchown(original: Callable[..., None], hint: DirFdHint) -> Callable[..., None]:
+    @wraps(original)
+    def lchown(*args: Any, **kwargs: Any) -> None:
+        hint.link_itself = True
+        try:
+            original(*args, **kwargs)
+        finally:
+            hint.link_itself = False
+
+    return lchown
+
+
+def _wrap_node(original: Callable[..., None], audit: Audit) -> Callable[..., None]:
     name = f"os.{original.__name__}"
 
     @wraps(original)
@@ -52,3 +96,14 @@ def _wrap_node(original: Callable[..., None], audit: Callable[..., None]) -> Cal
         original(path, *args, dir_fd=dir_fd, **kwargs)
 
     return make_node
+
+
+def _wrap_threads(audit: Audit) -> None:
+    original = threading._start_new_thread  # type: ignore[attr-defined]
+
+    @wraps(original)
+    def start_new_thread(function: Callable[..., Any], *args: Any) -> int:
+        audit("_thread.start_new_thread", function, *args)
+        return int(original(function, *args))
+
+    threading._start_new_thread = start_new_thread  # type: ignore[attr-defined]

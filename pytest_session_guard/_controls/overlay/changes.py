@@ -227,7 +227,7 @@ class LayerReader:
         elif is_root and status.st_uid != real.st_uid:
             # Its owner has no name in our user namespace, so it was dressed with rights of our own.
             pass
-        elif _rights(status) != _rights(real) or xattrs != _xattrs(place.lower_fd):
+        elif _rights(status) != _rights(real) or xattrs != _xattrs(place.lower_fd) or _has_new_flags(place.upper_fd, place.lower_fd):
             kind = "metadata"
         earlier = self._seen.get(place.path)
         times = (status.st_atime_ns, status.st_mtime_ns)
@@ -255,7 +255,11 @@ class LayerReader:
             self._now[path] = earlier
             return
         again: ChangeKind = "content" if known or earlier is None else _what_moved(earlier.stamp, stamp)
-        self._settle(path, _Seen(_compared(name, place, status, real), False, stamp, digest=digest), again)
+        kind = _compared(name, place, status, real)
+        if not status.st_mode & stat.S_IRUSR:
+            # Reading it took a change of mode and back, which is no news at the next look.
+            stamp = _stamp(System.stat(name, dir_fd=place.upper_fd, follow_symlinks=False))
+        self._settle(path, _Seen(kind, False, stamp, digest=digest), again)
 
     def _settle(self, path: str, seen: _Seen, again: ChangeKind = "content") -> None:
         """Take note of an entry, and report it where it is news.
@@ -397,7 +401,7 @@ def _compared_file(name: str, place: _Place, status: os.stat_result, real: os.st
         )
         if lower_fd is not None:
             metadata = metadata or _xattrs(upper_fd) != _xattrs(lower_fd)
-            metadata = metadata or bool(_flags(upper_fd) & ~_flags(lower_fd)) or _has_xattr(upper_fd, _FILE_FLAGS)
+            metadata = metadata or _has_new_flags(upper_fd, lower_fd)
     finally:
         System.close(upper_fd)
         if lower_fd is not None:
@@ -445,6 +449,11 @@ def _xattrs(descriptor: int) -> tuple[tuple[str, bytes], ...]:
 
 def _has_xattr(descriptor: int, name: str) -> bool:
     return name in System.listxattr(descriptor)
+
+
+def _has_new_flags(upper_fd: int, lower_fd: int) -> bool:
+    """Whether a flag was set that the real object lacks; immutable ones an overlay keeps in an attribute."""
+    return _has_xattr(upper_fd, _FILE_FLAGS) or bool(_flags(upper_fd) & ~_flags(lower_fd))
 
 
 def _flags(descriptor: int) -> int:

@@ -73,7 +73,7 @@ class Redirector:
         self.imports = ImportWatch(self._import_ended)
         self.targets = [self._target(redirect) for redirect in redirects]
         self.declared = list(self.targets)
-        self.parents: list[str] = []
+        self.parents = parents_of(self.targets)
         self.held: dict[tuple[object, ...], Any] = {}
         self.moved: dict[Target, str] = {}
         self.identities: dict[int, tuple[Any, Target]] = {}
@@ -150,6 +150,7 @@ class Redirector:
                 target.place = place
             if self.moved:
                 self.moved.clear()
+                self.parents = parents_of(self.targets)
                 self.table.move(*self.values.refresh())
             self._move(self.sink)
         self._tell()
@@ -183,6 +184,7 @@ class Redirector:
             if known is not None:
                 self.moved.setdefault(known, known.place)
                 known.place = tidy(redirect.place)
+                self.parents = parents_of(self.targets)
                 self.atlas.add_place(known)
                 self.table.move(*self.values.refresh())
                 self.environment.move(self.values.base, self.values.base)
@@ -198,6 +200,7 @@ class Redirector:
 
     def _join(self, target: Target) -> None:
         self.targets.append(target)
+        self.parents = parents_of(self.targets)
         if target.redirect.kind == "attribute":
             self.project.name(split(target.redirect.target)[0])
         self._enlist(target)
@@ -260,7 +263,7 @@ class Redirector:
 
     def _make_parents(self, base: str) -> None:
         """Make the directories that places lie in."""
-        for parent in sorted({"", *(parent for one in self.targets for parent in ancestors(one.place))}):
+        for parent in self.parents:
             path = f"{base}/{parent}" if parent else base
             try:
                 Raw.lstat(path)
@@ -509,6 +512,11 @@ def ancestors(place: str) -> list[str]:
     """The directories above a place, outermost first, without the base."""
     parts = place.split("/")[:-1]
     return ["/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def parents_of(targets: Sequence[Target]) -> list[str]:
+    """The directories that places lie in, outermost first; ``""`` is the base."""
+    return sorted({"", *(parent for one in targets for parent in ancestors(one.place))})
 
 
 def make_directory(path: str) -> None:
