@@ -38,8 +38,43 @@ def build_parser() -> argparse.ArgumentParser:
         prog="session-guard", description="Guard test runs, and look after what they left."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands)
     _add_verify(commands)
     return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="run pytest from outside: start first, finish last, hold the verdict")
+    run.add_argument(
+        "--wait", type=float, default=5.0, metavar="SECONDS", help="how long to wait for what pytest left running"
+    )
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the pytest command")
+    run.set_defaults(run=run_command)
+    wall = commands.add_parser("wall")
+    wall.add_argument("scratch")
+    wall.add_argument("words", nargs=argparse.REMAINDER)
+    wall.set_defaults(run=run_behind_wall)
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """``run -- COMMAND``: the exit status is pytest's, or 1 where that would have been green and must not be."""
+    from pytest_session_guard._run.launcher import launch
+    from pytest_session_guard._run.relaunch import is_pytest_command
+
+    command = options.words[1:] if options.words[:1] == ["--"] else options.words
+    if not is_pytest_command(command):
+        print_error(f"run: no pytest command, got {' '.join(command)!r}\n  allowed: pytest ... or python -m pytest ...")
+        return BAD_USAGE
+    return launch(command, os.environ, options.wait)
+
+
+def run_behind_wall(options: argparse.Namespace) -> int:
+    """Become a command behind the strictest wall; how the launcher rehearses."""
+    from pytest_session_guard._run.plan import enter_strict_wall
+
+    command = options.words[1:] if options.words[:1] == ["--"] else options.words
+    enter_strict_wall(options.scratch, os.environ)
+    os.execvp(command[0], command)
 
 
 def _add_verify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

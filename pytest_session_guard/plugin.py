@@ -16,7 +16,9 @@ from pytest_session_guard._core.settings import ENVIRONMENT_MODE, OPTIONS, Optio
 from pytest_session_guard._fixtures import GUARD, session_dir, session_guard, session_index
 from pytest_session_guard._report.text import entry, header, headline, section
 from pytest_session_guard._run.places import Output, declared_zones
-from pytest_session_guard._run.start import StartRequest, active_run, start
+from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
+from pytest_session_guard._run.relaunch import relaunch_if_threaded
+from pytest_session_guard._run.start import StartRequest, active_run, prepare, start
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -96,8 +98,15 @@ def _begin(config: pytest.Config, late: str) -> None:
     with _usage_errors():
         settings = merge(raw_values(config))
         # A run inside a test of a run (pytester in-process): the outer guard holds this process already.
-        if settings.mode != "off" and active_run() is None:
-            config.stash[GUARD] = start(_request(config, settings, late), os.environ)
+        if active_run() is not None:
+            return
+        request = _request(config, settings, late)
+        if PLAN_VARIABLE in os.environ:
+            places, policy, _ = prepare(request, os.environ)
+            tell_plan(os.environ[PLAN_VARIABLE], settings, places, policy, request.has_workers)
+        if settings.mode != "off":
+            relaunch_if_threaded(settings, request.worker, os.environ)
+            config.stash[GUARD] = start(request, os.environ)
 
 
 @contextmanager

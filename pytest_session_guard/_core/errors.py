@@ -95,7 +95,9 @@ class DataChangedError(SessionGuardError, AssertionError):
         super().__init__(self.differences)
 
     def __str__(self) -> str:
-        head = f"data changed: {len(self.differences)} differences below paths that should have stayed as they were"
+        count = len(self.differences)
+        what = "1 difference" if count == 1 else f"{count} differences"
+        head = f"data changed: {what} below paths that should have stayed as they were"
         return "\n".join([head, *(f"  {line}" for line in self.differences), f"  [{self.slug}]"])
 
     def __reduce__(self) -> tuple[object, ...]:

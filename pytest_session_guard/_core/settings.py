@@ -56,7 +56,7 @@ OPTIONS: Final = (
            "protect PATH too, also inside the rootdir"),
     Option("session_guard_share", "--session-guard-share", "lines", "PATH", "", "absolute paths, ~/... or {rootdir}/...",
            "let the run create files in PATH; they are removed at the end and nothing else there may change"),
-    Option("session_guard_free", "--session-guard-free", "lines", "PATH", "", "absolute paths, ~/..., {rootdir}/..., or globs",
+    Option("session_guard_free", "--session-guard-free", "lines", "PATH", "", "absolute paths, ~/..., {rootdir}/..., and globs of these or of names",
            "let the run do anything in PATH (a path or a glob), unrecorded"),
     Option("session_guard_workspace", "--session-guard-workspace", "word", "ZONE", "workspace",
            "free, workspace, shared or protected", "zone of the rootdir"),
@@ -148,9 +148,9 @@ def merge(raw: Mapping[str, Sequence[Value]]) -> Settings:
     mode, mode_source, notes = _mode(pick)
     workspace, workspace_source = pick.word("session_guard_workspace", tuple(Zone))
     home, _ = pick.word("session_guard_home", ("keep", "redirect"))
-    directory = pick.first("session_guard_dir")
-    if not str(directory.raw).strip():
-        raise pick.wrong("session_guard_dir", directory, "is empty")
+    directory, directory_source = pick.path("session_guard_dir")
+    if not has_name(directory):
+        raise pick.wrong("session_guard_dir", pick.first("session_guard_dir"), "is no directory of its own")
     return Settings(
         mode=mode,
         mode_source=mode_source,
@@ -164,11 +164,11 @@ def merge(raw: Mapping[str, Sequence[Value]]) -> Settings:
         resets=tuple(_check_reset(line) for line in pick.lines("session_guard_reset")),
         layers=pick.layers("session_guard_layers", auto=True),
         require=pick.layers("session_guard_require", auto=False),
-        tag=tuple(line.text for line in pick.lines("session_guard_tag")),
-        directory=str(directory.raw),
-        directory_source=directory.source,
-        json_path=str(pick.first("--session-guard-json").raw),
-        html_path=str(pick.first("--session-guard-html").raw),
+        tag=tuple(line.text for line in pick.globs("session_guard_tag")),
+        directory=directory,
+        directory_source=directory_source,
+        json_path=pick.path("--session-guard-json")[0],
+        html_path=pick.path("--session-guard-html")[0],
         notes=notes,
     )
 
@@ -208,13 +208,32 @@ class _Picker:
                 out.setdefault(text, Line(text, value.source))
         return tuple(out.values())
 
+    def path(self, name: str) -> tuple[str, str]:
+        value = self.first(name)
+        path = str(value.raw)
+        if value.source != "default" and not path.strip():
+            raise self.wrong(name, value, "is empty")
+        if "\0" in path:
+            raise self.wrong(name, value, "holds a null byte")
+        return path, value.source
+
     def paths(self, name: str, globs: bool = False) -> tuple[Line, ...]:
+        lines = self.globs(name)
+        for line in lines:
+            free_standing = globs and is_glob(line.text) and ("/" not in line.text or line.text.startswith("**/"))
+            if not is_anchored(line.text) and not free_standing:
+                raise self.wrong(name, line, f"is a relative {'glob' if globs and is_glob(line.text) else 'path'}")
+            if not globs and ("*" in line.text or "?" in line.text):
+                raise self.wrong(name, line, "is a glob")
+        return lines
+
+    def globs(self, name: str) -> tuple[Line, ...]:
         lines = self.lines(name)
         for line in lines:
             if not line.text:
                 raise self.wrong(name, line, "is empty")
-            if not is_anchored(line.text) and not (globs and is_glob(line.text)):
-                raise self.wrong(name, line, "is a relative path")
+            if "\0" in line.text:
+                raise self.wrong(name, line, "holds a null byte")
         return lines
 
     def layers(self, name: str, auto: bool) -> tuple[str, ...]:
@@ -250,12 +269,18 @@ def _mode(pick: _Picker) -> tuple[str, str, tuple[str, ...]]:
 
 def is_anchored(path: str) -> bool:
     """Whether a configured path has a fixed start, so that it means the same from every working directory."""
-    return path.startswith(("/", "~", "{rootdir}")) or re.match(r"[A-Za-z]:[\\/]", path) is not None
+    return path.startswith(("/", "~")) or re.match(r"(\{rootdir\}|[A-Za-z]:)[\\/]|\{rootdir\}$", path) is not None
 
 
 def is_glob(path: str) -> bool:
     """Whether a configured path is a glob."""
     return any(sign in path for sign in "*?[")
+
+
+def has_name(path: str) -> bool:
+    """Whether a configured directory has a name of its own: ``.``, ``..``, ``/`` and ``~`` are directories of something else."""
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in ("", ".")]
+    return bool(parts) and parts[-1] not in ("..", "~", "{rootdir}")
 
 
 def parse_redirect(line: Line) -> Redirect:
@@ -269,7 +294,9 @@ def parse_redirect(line: Line) -> Redirect:
         f"{problem}, got {line.text!r}",
         "module:ATTR = PLACE, env:NAME = PLACE or ~/real/path = PLACE, with PLACE relative to the test's private directory",
     )
-    target, sign, place = (part.strip() for part in line.text.rpartition("="))
+    # Paths may hold "="; the sign that stands free is the one that is meant.
+    spaced = line.text.partition(" = ")
+    target, sign, place = (part.strip() for part in (spaced if spaced[1] else line.text.rpartition("=")))
     if not sign or not target or not place:
         raise complain("is no TARGET = PLACE line")
     if not is_inside_place(place):

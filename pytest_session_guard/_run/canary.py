@@ -58,7 +58,8 @@ def _try_overlay(run: GuardRun) -> str:
     """Write into a covered place past the hook; the layer must have it."""
     overlay = run.walls.overlay
     assert overlay is not None, "unreachable because the layer claims to hold"
-    place = next((path for path in run.walls.covered if os.path.isdir(path) and os.access(path, os.W_OK)), None)
+    places = (*run.places.homes, *run.walls.covered)
+    place = next((path for path in places if path in run.walls.covered and os.access(path, os.W_OK | os.X_OK)), None)
     if place is None:
         return "skipped"
     paths = [f"{place}/{NAME}-{run.directory.run_id}-{who}" for who in ("process", "child")]

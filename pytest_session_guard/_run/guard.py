@@ -39,7 +39,6 @@ CONTAINED_REASONS: Final = {
     "replaced": f"was replaced {_BY}",
     "content": f"was changed {_BY}",
     "metadata": f"was given other metadata {_BY}",
-    "names": f"had entries made and removed {_BY}",
 }
 PREIMAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
@@ -325,6 +324,11 @@ class GuardRun:
         return sum(touch.violation for touch in self.touches) + sum(self.uncounted.values())
 
 
-def is_bytecode(path: str) -> bool:
-    """Whether a path is Python's bytecode cache, which any Python child writes beside the modules that it imports."""
-    return path.endswith("/__pycache__") or ("/__pycache__/" in path and ".pyc" in path.rpartition("/")[2])
+def counts(kind: str, path: str) -> bool:
+    """Whether a change in an upper layer is a touch.
+
+    What is undone again is none, nor is a directory's time that moved with entries which are gone, nor Python's bytecode
+    cache, which any Python child writes beside the modules that it imports.
+    """
+    is_bytecode = path.endswith("/__pycache__") or ("/__pycache__/" in path and ".pyc" in path.rpartition("/")[2])
+    return kind not in ("undone", "names") and not is_bytecode

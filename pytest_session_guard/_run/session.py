@@ -14,7 +14,7 @@ from pytest_session_guard._controls.redirect import Redirector
 from pytest_session_guard._core.errors import ConfigurationError, LateWriterWarning, LedgerError
 from pytest_session_guard._core.settings import Line, parse_redirect
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended
-from pytest_session_guard._host.fsops import clock_ns, make_directory, replace_file
+from pytest_session_guard._host.fsops import Raw, clock_ns, make_directory, replace_file
 from pytest_session_guard._report.document import Report
 from pytest_session_guard._report.text import preserved_lines
 from pytest_session_guard._run.artifacts import ArtifactDesk
@@ -327,6 +327,9 @@ class SessionRun(GuardRun):
             self.redirector.stop()
         self.enter("", "late")
         self.finished = True
+        self.journal.append(
+            {"kind": "finished", "label": self.label, "exit_status": self.exit_status, "time": Raw.time_ns() / 1e9}
+        )
         for touch in self.touches[self._told :]:
             if touch.violation:
                 self.on_late(touch)

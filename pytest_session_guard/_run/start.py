@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from pytest_session_guard._controls.audit.locate import DirFdHint
 from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._run.canary import prove
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
@@ -27,7 +29,9 @@ from pytest_session_guard._run.places import (
     zones_of,
 )
 from pytest_session_guard._run.session import SessionRun
-from pytest_session_guard._run.walls import Layer, enter_walls, join_overlay
+from pytest_session_guard._run.walls import Layer, enter_walls, join_overlay, meet_overlay
+
+LAUNCH_VARIABLE: Final = "SESSION_GUARD_LAUNCH"
 
 
 @dataclass(frozen=True)
@@ -74,27 +78,23 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     """
     settings = request.settings
     outer = Handover.parse(environ) if request.worker else None
-    places = capture(
-        request.rootdir,
-        {**environ, "HOME": outer.home} if outer is not None and outer.home else environ,
-        basetemp=request.basetemp,
-        outputs=request.outputs,
-        ledger=settings.directory,
-        ini=request.ini,
+    launch = Introduction.take(environ)
+    places, policy, notes = prepare(
+        request, {**environ, "HOME": outer.home} if outer is not None and outer.home else environ
     )
-    policy, notes = build_policy(settings, places)
-    if outer is None:
-        check_outputs(policy, places)
-        directory = _create(settings, places)
-    else:
+    if outer is not None:
         directory = RunDirectory(outer.directory, outer.run_id, outer.started_ns)
+    elif launch is not None:
+        directory = RunDirectory(launch.directory, launch.run_id, launch.started_ns)
+    else:
+        directory = _create(settings, places)
     run = SessionRun(
         settings, places, policy, directory, request.worker or "main", _Process.hint, [*settings.notes, *notes]
     )
     if request.late:
         run.notes.append(request.late)
     run.scrubbed = scrub(environ)
-    _enter_layers(run, request, outer)
+    _enter_layers(run, request, outer, launch)
     run.header = header_of(run, request)
     if run.is_controller:
         directory.write_header({**run.header, "zones": zones_of(policy)})
@@ -143,18 +143,60 @@ def scrub(environ: MutableMapping[str, str]) -> tuple[str, ...]:
     return names
 
 
-def _enter_layers(run: SessionRun, request: StartRequest, outer: Handover | None) -> None:
+def prepare(request: StartRequest, environ: Mapping[str, str]) -> tuple[Places, Policy, tuple[str, ...]]:
+    """Where everything is, and the policy that follows.
+
+    :raises ConfigurationError: a path cannot be used, or pytest was told to write over what is guarded.
+    """
+    settings = request.settings
+    places = capture(
+        request.rootdir,
+        environ,
+        basetemp=request.basetemp,
+        outputs=request.outputs,
+        ledger=settings.directory,
+        ini=request.ini,
+    )
+    policy, notes = build_policy(settings, places)
+    if not request.worker:
+        check_outputs(policy, places)
+    return places, policy, notes
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What the launcher says of a run that it has begun.
+
+    :param reason: why there is no overlay, or ``""``.
+    """
+
+    directory: str
+    run_id: str
+    started_ns: int
+    overlay: str
+    reason: str
+
+    @classmethod
+    def take(cls, environ: MutableMapping[str, str]) -> Introduction | None:
+        """What the environment says, and no child is told again; ``None`` without a launcher."""
+        text = environ.pop(LAUNCH_VARIABLE, None)
+        return None if text is None else cls(*json.loads(text))
+
+
+def _enter_layers(run: SessionRun, request: StartRequest, outer: Handover | None, launch: Introduction | None) -> None:
     """Enter the kernel layers before anything else: what is opened or started earlier escapes them."""
-    if outer is None:
+    if outer is not None:
+        _, told = read_policy(outer.directory)
+        run.layers.update({name: Layer(**layer) for name, layer in told["layers"].items()})
+        if outer.overlay:
+            run.walls = join_overlay(outer.overlay, run.label, run.layers)
+    elif launch is not None and launch.overlay:
+        run.walls = meet_overlay(run.settings, launch.overlay, run.layers)
+    else:
         scratch = run.directory.directory("overlay")
         run.walls = enter_walls(
             run.settings, run.policy, run.places, scratch, run.layers, for_workers=request.has_workers
         )
-        return
-    _, told = read_policy(outer.directory)
-    run.layers.update({name: Layer(**layer) for name, layer in told["layers"].items()})
-    if outer.overlay:
-        run.walls = join_overlay(outer.overlay, run.label, run.layers)
 
 
 def _install_hook(run: SessionRun) -> None:

@@ -73,20 +73,41 @@ def enter_walls(
 
     :raises LayerUnavailableError: a layer that was asked for by name, or is required, is not to be had.
     """
-    wanted = wanted_layers(settings)
     walls = Walls()
+    _begin(settings, layers)
+    if "overlay" in wanted_layers(settings):
+        _enter_overlay(policy, places, scratch, layers, walls, for_workers=for_workers)
+    _insist(settings, layers)
+    return walls
+
+
+def meet_overlay(settings: Settings, address: str, layers: dict[str, Layer]) -> Walls:
+    """This process was started inside the overlay, by the launcher.
+
+    :raises LayerUnavailableError: nobody answers there; or another layer that was asked for is not to be had.
+    """
+    from pytest_session_guard._controls.overlay import attach
+
+    walls = Walls()
+    _begin(settings, layers)
+    _take(attach(address), layers, walls)
+    _insist(settings, layers)
+    return walls
+
+
+def _begin(settings: Settings, layers: dict[str, Layer]) -> None:
     for name in ("hook", *KERNEL_LAYERS):
         layers[name] = Layer("off")
-    if "hook" in wanted:
+    if "hook" in wanted_layers(settings):
         layers["hook"] = Layer("enforced")
-    auto = settings.layers == ("auto",)
-    if "overlay" in wanted:
-        _enter_overlay(policy, places, scratch, layers, walls, for_workers=for_workers)
-    must_have = settings.require if auto else tuple(dict.fromkeys((*settings.require, *wanted)))
-    for name in must_have:
+
+
+def _insist(settings: Settings, layers: dict[str, Layer]) -> None:
+    """A layer that was asked for by name and is not there is an error, never a silent downgrade."""
+    asked = () if settings.layers == ("auto",) else settings.layers
+    for name in dict.fromkeys((*settings.require, *asked)):
         if not layers[name].holds:
             raise LayerUnavailableError(name, layers[name].reason or "it was not asked for (session_guard_layers)")
-    return walls
 
 
 def _enter_overlay(

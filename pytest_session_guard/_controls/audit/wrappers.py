@@ -43,7 +43,8 @@ def wrap_calls_without_events(audit: Audit, hint: DirFdHint) -> None:
 def _replace(name: str, wrapper: Callable[..., Any]) -> None:
     original = getattr(os, name)
     setattr(os, name, wrapper)
-    for features in (getattr(os, feature, set()) for feature in FEATURE_SETS):
+    for feature in FEATURE_SETS:
+        features: set[Callable[..., Any]] = getattr(os, feature, set())
         if original in features:
             features.add(wrapper)
 

@@ -1,0 +1,211 @@
+"""``session-guard run -- pytest …``: starts before everything else, and has the last word after everything else."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_session_guard._controls.ledger import JournalReader, RunDirectory
+from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
+from pytest_session_guard._core.records import Touch
+from pytest_session_guard._core.zones import Zone
+from pytest_session_guard._host.fsops import read_file, replace_file
+from pytest_session_guard._host.processes import adopt_orphans, command_of, wait_for_children
+from pytest_session_guard._report.document import UnreadableReportError, parse_report
+from pytest_session_guard._report.text import section
+from pytest_session_guard._run.exit import GREEN
+from pytest_session_guard._run.guard import CONTAINED_REASONS, counts
+from pytest_session_guard._run.handover import read_policy
+from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
+from pytest_session_guard._run.start import LAUNCH_VARIABLE
+
+if TYPE_CHECKING:
+    from pytest_session_guard._controls.overlay import Change, Overlay
+
+WAIT_S: Final = 5.0
+NOT_DONE: Final = 3
+
+
+@dataclass
+class Launch:
+    """One command under the launcher."""
+
+    command: Sequence[str]
+    plan: Plan
+    directory: RunDirectory
+    overlay: Overlay | None = None
+    reason: str = ""
+    survivors: list[str] = field(default_factory=list)
+
+
+def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = WAIT_S) -> int:
+    """Run a pytest command from outside.
+
+    :param wait_s: seconds to wait, once pytest is gone, for what it left running.
+    :returns: pytest's exit status; 1 where that would have been green although the ledger, the layers or the missing
+        end of the session say otherwise; 3 when the guard could not do its work.
+    """
+    try:
+        plan = rehearse(command, environ)
+    except RehearsalError as problem:
+        sys.stderr.buffer.write(problem.output)
+        sys.stderr.write("session-guard: pytest ended before it said what it would do; nothing was run\n")
+        return problem.status or NOT_DONE
+    if plan.mode == "off":
+        return subprocess.run(list(command), env=dict(environ), check=False).returncode
+    run = Launch(command, plan, RunDirectory.create(plan.ledger))
+    _enter(run)
+    adopt_orphans()
+    started = {**environ, LAUNCH_VARIABLE: _introduction(run)}
+    status = _run_to_its_end(run, started, wait_s)
+    return _verdict(run, status)
+
+
+def _enter(run: Launch) -> None:
+    if "overlay" not in run.plan.layers:
+        return
+    from pytest_session_guard._controls.overlay import OverlayPlan, enter, witness_places
+
+    plan = OverlayPlan(run.plan.writable, run.plan.covered, run.directory.directory("overlay"), witness_places())
+    try:
+        run.overlay = enter(plan, for_workers=run.plan.has_workers)
+    except LayerUnavailableError as problem:
+        if problem.entered:
+            raise
+        run.reason = problem.reason
+
+
+def _introduction(run: Launch) -> str:
+    address = "" if run.overlay is None else run.overlay.address
+    directory = run.directory
+    return json.dumps([directory.path, directory.run_id, directory.started_ns, address, run.reason])
+
+
+def _run_to_its_end(run: Launch, environ: Mapping[str, str], wait_s: float) -> int:
+    process = subprocess.Popen(list(run.command), env=dict(environ))
+    with _signals_go_to(process):
+        status = process.wait()
+    keeper = frozenset() if run.overlay is None else frozenset({run.overlay.keeper_pid})
+    run.survivors = [f"{pid} {command_of(pid)}" for pid in wait_for_children(wait_s, keeper)]
+    return status
+
+
+@contextmanager
+def _signals_go_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While pytest runs it alone answers signals: the terminal's reach it by themselves, others are passed on."""
+
+    def pass_on(number: int, _frame: object) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGQUIT)}
+    before |= {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _verdict(run: Launch, status: int) -> int:
+    """Read everything once more, say what pytest could not, and give the exit status."""
+    own = status if status >= 0 else 128 - status
+    try:
+        records = JournalReader(run.directory.path).poll()
+        late = _late_changes(run, records)
+    except LedgerError as problem:
+        _say(f"{problem}\nthe run cannot be vouched for")
+        return own if own not in GREEN else NOT_DONE
+    touches = [Touch.parse(record) for record in records if record.get("kind") == "touch"]
+    ended = [record for record in records if record.get("kind") == "finished" and record.get("label") == "main"]
+    told_until = max((record.get("time", 0.0) for record in ended), default=0.0)
+    untold = [touch for touch in touches if touch.violation and touch.time > told_until] + late
+    if untold:
+        _say(f"{len(untold)} violations that pytest did not report\n" + "\n".join(section(untold, os.getcwd())))
+    for survivor in run.survivors:
+        _say(f"still running when the wait was over: {survivor}; it is held, and what it does is not reported any more")
+    if not ended:
+        _say(f"pytest ended without finishing its session (status {status}), so its word is not taken")
+    violated = any(touch.violation for touch in touches) or bool(late)
+    _rewrite_report(run, [*touches, *late], finished=bool(ended))
+    run.directory.release()
+    if run.plan.mode == "enforce" and own in GREEN and (violated or not ended):
+        return 1
+    return own
+
+
+def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Touch]:
+    """What lies in the upper layers and in no journal."""
+    if run.overlay is None:
+        return []
+    policy, _ = read_policy(run.directory.path)
+    known = {record.get("path") for record in records if record.get("kind") == "touch"}
+    found: list[Touch] = []
+    for label in run.overlay.labels():
+        layers = run.overlay if label == run.overlay.label else run.overlay.stack(label)
+        for change in layers.changes():
+            rule = policy.rule_for(change.path)
+            if rule.zone is Zone.PROTECTED and change.path not in known and counts(change.kind, change.path):
+                found.append(_touch(change, str(rule.zone), str(rule)))
+                known.add(change.path)
+    return found
+
+
+def _touch(change: Change, zone: str, rule: str) -> Touch:
+    reason = CONTAINED_REASONS[change.kind]
+    return Touch(
+        time.time(),
+        change.kind,
+        change.path,
+        zone,
+        "contained",
+        True,
+        "overlay",
+        "",
+        "late",
+        0,
+        reason=reason,
+        rule=rule,
+    )
+
+
+def _rewrite_report(run: Launch, touches: Sequence[Touch], finished: bool) -> None:
+    """Bring the JSON report up to the last word; a run that did not finish gets one that says so."""
+    if not run.plan.json_path:
+        return
+    try:
+        report = parse_report(read_file(run.plan.json_path))
+        if report["run"].get("id") != run.directory.run_id:
+            raise UnreadableReportError("is an older run's")
+    except (OSError, UnreadableReportError):
+        report = _bare_report(run)
+    violations = sum(touch.violation for touch in touches)
+    report["violations"] = max(violations, report["violations"])
+    report["touches"] = [touch.to_json() for touch in sorted(touches, key=lambda touch: touch.time)]
+    if report["violations"] or not finished:
+        report["verdict"] = "report-only" if run.plan.mode == "report" else "violated"
+    replace_file(run.plan.json_path, json.dumps(report, indent=2).encode() + b"\n", 0o644)
+
+
+def _bare_report(run: Launch) -> dict[str, Any]:
+    try:
+        header = json.loads(read_file(f"{run.directory.path}/run.json"))
+    except (OSError, ValueError):
+        header = {"mode": run.plan.mode}
+    header = {"id": run.directory.run_id, "started": run.directory.started_ns / 1e9, "finished": None, **header}
+    return {
+        "schema": "session-guard-report/1", "run": header, "layers": {}, "canary": {}, "zones": [], "tests": {}, "touches": [],
+        "artifacts": {"created": [], "removed": [], "kept": []}, "violations": 0, "verdict": "violated", "notes": [],
+    }  # fmt: skip
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"session-guard: {text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,123 @@
+"""What a launcher must know before it starts: pytest itself says so, in a rehearsal that ends before any conftest.
+
+Only pytest knows where its rootdir is and what its ini file says. The rehearsal runs behind the strictest wall there is
+(homes and working directory covered, the disk read-only), because the plugins that it imports may do anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from pytest_session_guard._core.errors import LayerUnavailableError
+from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.zones import Policy
+from pytest_session_guard._host.fsops import Raw, replace_file
+from pytest_session_guard._run.places import Places, capture
+from pytest_session_guard._run.walls import covered_places, wanted_layers, writable_places
+
+PLAN_VARIABLE: Final = "SESSION_GUARD_PLAN"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What pytest will do, as builtins."""
+
+    mode: str
+    ledger: str
+    layers: tuple[str, ...]
+    require: tuple[str, ...]
+    writable: tuple[str, ...]
+    covered: tuple[str, ...]
+    has_workers: bool
+    json_path: str
+
+
+class RehearsalError(Exception):
+    """The rehearsal ended without a plan.
+
+    :param status: its exit status, which pytest would have had too.
+    :param output: what it said.
+    """
+
+    def __init__(self, status: int, output: bytes) -> None:
+        super().__init__(status, output)
+        self.status = status
+        self.output = output
+
+
+def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has_workers: bool) -> None:
+    """Answer the launcher and end this process: nothing of the suite has run, and nothing may.
+
+    :raises OSError: the answer cannot be written.
+    """
+    plan = Plan(
+        settings.mode,
+        places.ledger,
+        wanted_layers(settings),
+        settings.require,
+        tuple(writable_places(policy, places)),
+        tuple(covered_places(policy, places)),
+        has_workers,
+        os.path.abspath(settings.json_path) if settings.json_path else "",
+    )
+    replace_file(path, json.dumps(asdict(plan)).encode())
+    Raw.exit_now(0)
+
+
+def rehearse(command: Sequence[str], environ: Mapping[str, str]) -> Plan:
+    """The plan of a pytest command.
+
+    :raises RehearsalError: pytest ended without one (a usage error, no plugin).
+    """
+    place = tempfile.mkdtemp(prefix="pytest-session-guard-plan-")
+    try:
+        return _rehearse(command, environ, place)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _rehearse(command: Sequence[str], environ: Mapping[str, str], place: str) -> Plan:
+    answer, said = f"{place}/plan.json", f"{place}/output"
+    wall = [sys.executable, "-m", "pytest_session_guard", "wall", place]
+    with open(said, "wb") as output:
+        done = subprocess.run(
+            [*wall, "--", *command],
+            env={**environ, PLAN_VARIABLE: answer},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    try:
+        with open(answer, "rb") as file:
+            fields: dict[str, Any] = json.load(file)
+    except (OSError, ValueError):
+        with open(said, "rb") as output_file:
+            raise RehearsalError(done.returncode, output_file.read()) from None
+    return Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+
+
+def enter_strict_wall(scratch: str, environ: Mapping[str, str]) -> None:
+    """Cover homes and working directory; leave temp directories writable, the rest of the disk read-only.
+
+    Where no overlay is to be had the rehearsal runs without: it is no worse off than pytest itself will be.
+    """
+    from pytest_session_guard._controls.overlay import OverlayPlan, enter
+
+    places = capture(os.getcwd(), environ, ledger=scratch)
+    upper = f"{scratch}/wall"
+    Raw.mkdir(upper, 0o700)
+    plan = OverlayPlan((*places.temporary, scratch), (*places.homes, places.rootdir), upper)
+    try:
+        enter(plan)
+    except LayerUnavailableError as problem:
+        if problem.entered:
+            raise

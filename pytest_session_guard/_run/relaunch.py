@@ -1,0 +1,48 @@
+"""Starting over, once, where the process is threaded already: threads from before escape every kernel layer."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import MutableMapping, Sequence
+from typing import Final
+
+from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._run.walls import wanted_layers
+
+RELAUNCHED_VARIABLE: Final = "SESSION_GUARD_RELAUNCHED"
+
+
+def relaunch_if_threaded(settings: Settings, worker: str, environ: MutableMapping[str, str]) -> None:
+    """Replace this process by the launcher with the same command, where that lets the guard start first.
+
+    Only when this is pytest's own process, and only once; an ``import numpy`` of some plugin is enough to need it. Nothing
+    has been opened or started yet: no conftest is imported, no test collected.
+    """
+    if worker or environ.pop(RELAUNCHED_VARIABLE, "") or "SESSION_GUARD_LAUNCH" in environ:
+        return
+    if "overlay" not in wanted_layers(settings) or sys.platform != "linux" or thread_count() < 2:
+        return
+    if not is_pytest_command(sys.orig_argv):
+        return
+    command = [sys.executable, "-m", "pytest_session_guard", "run", "--", *sys.orig_argv]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, command, {**environ, RELAUNCHED_VARIABLE: "1"})
+
+
+def thread_count() -> int:
+    """How many threads this process has, native ones included."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def is_pytest_command(command: Sequence[str]) -> bool:
+    """Whether a command starts pytest itself, so that it can be asked for its plan."""
+    words = [os.path.basename(word) for word in command]
+    if words and words[0].startswith("python"):
+        words = words[1:]
+        while words and words[0].startswith("-") and words[0] != "-m":
+            words = words[2:] if words[0] in ("-W", "-X") else words[1:]
+        if words[:1] == ["-m"]:
+            return words[1:2] in (["pytest"], ["py.test"])
+    return words[:1] in (["pytest"], ["py.test"], ["pytest.exe"])
