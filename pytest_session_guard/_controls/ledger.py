@@ -40,8 +40,9 @@ AFTERWARDS: Final = ("journal-restore-", "journal-clean-")
 
 
 def new_run_id(now_ns: int) -> str:
-    """A run id that sorts by time and meets no other: ``20261120T083643-1a2b3c4d``."""
-    return f"{datetime.fromtimestamp(now_ns / 1e9, UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    """A run id that sorts by time and meets no other: ``20261120T083643-1a2b3c4d``, half of the tail the parts of a second."""
+    fraction = (now_ns % 1_000_000_000 << 16) // 1_000_000_000
+    return f"{datetime.fromtimestamp(now_ns // 1_000_000_000, UTC):%Y%m%dT%H%M%S}-{fraction:04x}{secrets.token_hex(2)}"
 
 
 class RunDirectory:
@@ -144,6 +145,9 @@ class Journal:
         try:
             if Raw.getpid() != self.pid:
                 self._open()
+            if Raw.fstat(self._fd).st_nlink == 0:
+                # The write would succeed, into a file that nobody will ever read.
+                raise FileNotFoundError(errno.ENOENT, "it was deleted during the run")
             write_all(self._fd, encode_line(record))
             self.written += 1
         except OSError as problem:

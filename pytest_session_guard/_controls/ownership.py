@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -43,10 +43,10 @@ class Ownership:
         self._journal = journal
         self._others = others
         self._pending: dict[str, tuple[int, bool]] = {}
-        self._leaving: list[tuple[str, str]] = []
+        # No locks: a child that is forked while another thread holds one could never take it again.
+        self._leaving: deque[tuple[str, str]] = deque()
         self._by_object: dict[tuple[int, int], Identity] = {}
         self.paths: dict[str, Identity] = {}
-        self._lock = threading.RLock()
 
     def intend(self, path: str, directory: bool) -> None:
         """Write down that ``path`` is about to be created.
@@ -62,27 +62,28 @@ class Ownership:
         :raises LedgerError: it could not be written down.
         """
         self._settle_leaving()
-        while self._pending:
-            try:
-                path, (intended_ns, directory) = self._pending.popitem()
-            except KeyError:
-                return  # another thread took the last one
-            self._settle_one(path, intended_ns, directory)
+        # An intent stays listed until its object is claimed, and for a while when there is none yet: another thread may
+        # be between its audit event and its system call, or ask about its file while this one claims it.
+        for path, intent in list(self._pending.items()):
+            if self._settle_one(path, *intent) and self._pending.get(path) is intent:
+                self._pending.pop(path, None)
 
-    def _settle_one(self, path: str, intended_ns: int, directory: bool) -> None:
+    def _settle_one(self, path: str, intended_ns: int, directory: bool) -> bool:
+        """Claim the object if it is there and ours; the answer is whether that is settled."""
         try:
             found = Raw.lstat(path)
         except OSError:
-            return  # an intent without an object is nothing
+            return stamp_clock_ns() > intended_ns + SETTLE_WINDOW_NS  # an intent without an object is nothing
         born = birth_ns(path, found)
         identity = Identity(found.st_dev, found.st_ino, born)
         # Without a birth time the change time is the best there is: it cannot be set from outside.
         moment = found.st_ctime_ns if born is None else born
         if not intended_ns - grain_ns(moment) <= moment <= intended_ns + SETTLE_WINDOW_NS:
-            return
+            return True
         if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode) and self.is_own(identity) is False:
-            return  # another name of an object that somebody else may have made a moment before
+            return True  # another name of an object that somebody else may have made a moment before
         self.claim(path, identity, stat.S_ISDIR(found.st_mode) or directory)
+        return True
 
     def claim(self, path: str, identity: Identity, directory: bool = False) -> None:
         """Write down that the object at ``path`` is the run's.
@@ -108,14 +109,17 @@ class Ownership:
 
     def _settle_leaving(self) -> None:
         """Look whether what was about to leave its path did: a removal fails on a full directory, a rename on another disk."""
-        with self._lock:
-            leaving, self._leaving = self._leaving, []
-            for path, target in leaving:
-                if not self._still_there(path):
-                    if target:
-                        self._rename(path, target)
-                    else:
-                        self.forget(path)
+        while self._leaving:
+            try:
+                path, target = self._leaving.popleft()
+            except IndexError:
+                return  # another thread took the last one
+            if self._still_there(path):
+                continue
+            if target:
+                self._rename(path, target)
+            else:
+                self.forget(path)
 
     def _still_there(self, path: str) -> bool:
         try:
@@ -127,7 +131,9 @@ class Ownership:
     def _rename(self, source: str, target: str) -> None:
         inside = [path for path in list(self.paths) if path == source or path.startswith(source + "/")]
         for path in inside:
-            self.paths[target + path[len(source) :]] = self.paths.pop(path)
+            identity = self.paths.pop(path, None)
+            if identity is not None:
+                self.paths[target + path[len(source) :]] = identity
 
     def forget(self, path: str) -> None:
         """Forget a path without a record."""

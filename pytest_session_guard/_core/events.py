@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
@@ -22,11 +23,14 @@ from pytest_session_guard._core.zones import Action
 WRITE_FLAGS: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 TMPFILE: Final = getattr(os, "O_TMPFILE", 0)
 NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+PATH_ONLY: Final = getattr(os, "O_PATH", 0)
 
 # Requests that change a file through a descriptor opened for reading: FS_IOC_SETFLAGS (64 and 32 bit),
 # FS_IOC_FSSETXATTR, FS_IOC_SETVERSION; FICLONE and FICLONERANGE write into the descriptor that they are called on.
 CHANGING_IOCTLS: Final = frozenset({0x40086602, 0x40046602, 0x401C5820, 0x40087602, 0x40049409, 0x4020940D})
 MAP_ACCESS_HARMLESS: Final = frozenset({1, 3})  # mmap.ACCESS_READ, mmap.ACCESS_COPY
+# Path objects that convert without a subclass's code.
+PLAIN_PATHS: Final = frozenset({type(Path()), type(PurePath())})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Intent:
     :param replaces: what stands at the path is replaced by another object (rename over), not changed.
     :param directory: the new object is a directory.
     :param nameless: the new object has no name yet (``O_TMPFILE``); the path is its directory.
+    :param needs_writable: the path is a descriptor, and nothing can change through one that is open for reading only.
     """
 
     action: Action
@@ -50,6 +55,7 @@ class Intent:
     replaces: bool = False
     directory: bool = False
     nameless: bool = False
+    needs_writable: bool = False
 
 
 Intents = tuple[Intent, ...]
@@ -61,7 +67,8 @@ def open_intents(path: Any, mode: str | None, flags: int) -> Intents:
 
     `os.open` hides its ``dir_fd`` (cpython#116429); it is told from the others by its missing mode.
     """
-    if not flags & WRITE_FLAGS:
+    if not flags & WRITE_FLAGS or flags & PATH_ONLY:
+        # With O_PATH the kernel passes over every flag that would write.
         return NOTHING
     if TMPFILE and flags & TMPFILE == TMPFILE:
         # A nameless file in that directory; linkat can name it later.
@@ -99,8 +106,9 @@ def _node(path: Any, _mode: int = 0, dir_fd: int = -1) -> Intents:
 
 def _link(src: Any, dst: Any, src_dir_fd: int = -1, dst_dir_fd: int = -1) -> Intents:
     # The source changes too: its link count and ctime; and an alias of a protected file is a way round every path rule.
+    # Without a dir_fd CPython calls link(2), which on Linux takes a symlink itself whatever follow_symlinks says (gh-81793).
     return (
-        Intent(Action.CHANGE, src, src_dir_fd, follows=True),
+        Intent(Action.CHANGE, src, src_dir_fd, follows=(src_dir_fd, dst_dir_fd) != (-1, -1)),
         Intent(Action.CREATE, dst, dst_dir_fd, follows=False, creates=True),
     )
 
@@ -126,12 +134,19 @@ def _utime(path: Any, _times: Any = None, _ns: Any = None, dir_fd: int = -1) -> 
 
 
 def _sqlite(database: Any, *_rest: Any) -> Intents:
-    path = sqlite_path(database)
-    return NOTHING if path is None else (Intent(Action.CHANGE, path, creates=True),)
+    path, options = sqlite_target(database)
+    if path is None:
+        return NOTHING
+    if options.get(b"immutable", b"").lower() in {b"1", b"true", b"yes", b"on"}:
+        # A database that is there is only read then; but one that is not is made all the same.
+        return (Intent(Action.CREATE, path, creates=True),)
+    return (Intent(Action.CHANGE, path, creates=options.get(b"mode") != b"rw"),)
 
 
 def _mmap(fileno: int, _length: int = 0, access: int = 0, *_rest: Any) -> Intents:
-    return NOTHING if fileno == -1 or access in MAP_ACCESS_HARMLESS else (Intent(Action.CHANGE, fileno),)
+    # The event hides flags and prot, so a private or a read-only mapping looks like all others.
+    harmless = fileno == -1 or access in MAP_ACCESS_HARMLESS
+    return NOTHING if harmless else (Intent(Action.CHANGE, fileno, needs_writable=True),)
 
 
 def _ioctl(fd: Any, request: int = 0, *_rest: Any) -> Intents:
@@ -139,8 +154,13 @@ def _ioctl(fd: Any, request: int = 0, *_rest: Any) -> Intents:
 
 
 def _bind(_socket: Any, address: Any = None) -> Intents:
-    named = isinstance(address, (str, bytes)) and address[:1] not in ("", b"", "\0", b"\0")
-    return (Intent(Action.CREATE, address, follows=False, creates=True),) if named else NOTHING
+    if isinstance(address, bytearray | memoryview):
+        address = bytes(address)
+    if not isinstance(address, (str, bytes)):
+        return NOTHING
+    # The kernel reads up to the first null; a name that begins with one (or is empty) is no file.
+    name = address.partition("\0")[0] if isinstance(address, str) else address.partition(b"\0")[0]
+    return (Intent(Action.CREATE, name, follows=False, creates=True),) if name else NOTHING
 
 
 # `open` is not in the table: the hook tests its flags first, because most opens read.
@@ -179,22 +199,30 @@ def intents_of(event: str, args: tuple[Any, ...]) -> Intents:
 
 
 def sqlite_path(database: Any) -> Any:
-    """The file that a database argument names, or ``None`` when connecting to it cannot write (memory, read-only).
+    """The file that a database argument names, or ``None`` when connecting to it cannot write (memory, read-only)."""
+    return sqlite_target(database)[0]
+
+
+def sqlite_target(database: Any) -> tuple[Any, Mapping[bytes, bytes]]:
+    """`sqlite_path`, and the options of the URI.
 
     A name that starts with ``file:`` is read as the URI that it is when ``uri=True`` (percent escapes decoded); the event
     does not say which was meant, and a real file of such a name is rarer than a URI.
     """
+    if type(database) in PLAIN_PATHS:
+        database = str(database)
     raw = os.fsencode(database) if isinstance(database, (str, bytes)) else database
     if not isinstance(raw, bytes):
-        return database
+        return database, {}
     if raw in {b"", b":memory:"}:
-        return None
+        return None, {}
     if not raw.startswith(b"file:"):
-        return database
+        return database, {}
     rest, _, query = raw[5:].partition(b"#")[0].partition(b"?")
     options = dict(pair.partition(b"=")[::2] for pair in query.split(b"&") if pair)
-    harmless = options.get(b"mode") in {b"ro", b"memory"} or options.get(b"immutable") in {b"1", b"true", b"yes", b"on"}
     if rest.startswith(b"//"):
         rest = b"/" + rest[2:].partition(b"/")[2]
-    path = unquote_to_bytes(rest)
-    return None if harmless or path in {b"", b":memory:"} else path
+    # As SQLite has it, a null ends the name.
+    path = unquote_to_bytes(rest).partition(b"\0")[0]
+    harmless = options.get(b"mode") in {b"ro", b"memory"} or options.get(b"vfs") == b"memdb"
+    return None if harmless or path in {b"", b":memory:"} else path, options

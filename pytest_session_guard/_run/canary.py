@@ -14,7 +14,9 @@ from pytest_session_guard._run.walls import Layer
 if TYPE_CHECKING:
     from pytest_session_guard._run.guard import GuardRun
 
-NAME: Final = ".session-guard-canary"
+# A place of the run's own that is protected as the real ones are, and gets an overlay as they do.
+CANARY_DIRECTORY: Final = "canary"
+NAME: Final = "forbidden"
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 
 
@@ -37,7 +39,7 @@ def prove(run: GuardRun) -> None:
 
 def _try_hook(run: GuardRun) -> str:
     """Write where nobody may, in the run's own scratch place; the hook must raise, here and in a forked child."""
-    path = f"{run.directory.directory('canary')}/{NAME}"
+    path = f"{run.directory.directory(CANARY_DIRECTORY)}/{NAME}"
     with run.trying():
         held = _is_refused(path) and in_child(lambda: _is_refused(path))
     if os.path.lexists(path):
@@ -55,14 +57,11 @@ def _is_refused(path: str) -> bool:
 
 
 def _try_overlay(run: GuardRun) -> str:
-    """Write into a covered place past the hook; the layer must have it."""
+    """Write there past the hook; the layer must have it."""
     overlay = run.walls.overlay
     assert overlay is not None, "unreachable because the layer claims to hold"
-    places = (*run.places.homes, *run.walls.covered)
-    place = next((path for path in places if path in run.walls.covered and os.access(path, os.W_OK | os.X_OK)), None)
-    if place is None:
-        return "skipped"
-    paths = [f"{place}/{NAME}-{run.directory.run_id}-{who}" for who in ("process", "child")]
+    place = run.directory.directory(CANARY_DIRECTORY)
+    paths = [f"{place}/{NAME}-{run.label}-{who}" for who in ("process", "child")]
     _create(paths[0])
     in_child(lambda: _create(paths[1]))
     landed = {change.path for change in overlay.changes() if change.kind == "created"}

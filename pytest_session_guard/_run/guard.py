@@ -18,7 +18,7 @@ from pytest_session_guard._controls.ownership import Ownership
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
-from pytest_session_guard._core.zones import Action, Policy, Rule, Zone
+from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, is_within
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
@@ -202,10 +202,13 @@ class GuardRun:
     def _learn_from_others(self) -> Iterator[Mapping[str, Any]]:
         """Records of ownership of the run's other processes; touches among them are kept for `collect`."""
         for record in self.reader.poll():
-            if record.get("kind") == "touch":
-                self._learned.append(record)
-            else:
-                yield record
+            match record:
+                case {"kind": "touch"}:
+                    self._learned.append(record)
+                case {"kind": "preimage", "path": str() as path}:
+                    self.preserved.setdefault(path, "")
+                case _:
+                    yield record
 
     def collect(self) -> None:
         """Take in what children did since the last look, and settle what was created.
@@ -233,14 +236,13 @@ class GuardRun:
         self._walls_read = len(self.touches)
         for change in changes:
             rule = self.policy.rule_for(change.path)
-            if (
-                change.kind == "undone"
-                or change.path in seen
-                or rule.zone is not Zone.PROTECTED
-                or is_bytecode(change.path)
-            ):
-                continue
-            self.touched(self._contained(change, rule))
+            if change.path not in seen and self.is_touch(change, rule):
+                self.touched(self._contained(change, rule))
+
+    def is_touch(self, change: Change, rule: Rule) -> bool:
+        """Whether a change in an upper layer is a touch of what is protected; the guard's own canary is none."""
+        own = is_within(change.path, self.directory.path)
+        return rule.zone is Zone.PROTECTED and not own and counts(change.kind, change.path)
 
     def _contained(self, change: Change, rule: Rule) -> Touch:
         return Touch(

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_session_guard._controls.ledger import JournalReader, RunDirectory
 from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
 from pytest_session_guard._core.records import Touch
-from pytest_session_guard._core.zones import Zone
+from pytest_session_guard._core.zones import Zone, is_within
 from pytest_session_guard._host.fsops import read_file, replace_file
 from pytest_session_guard._host.processes import adopt_orphans, command_of, wait_for_children
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
+from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.exit import GREEN
 from pytest_session_guard._run.guard import CONTAINED_REASONS, counts
 from pytest_session_guard._run.handover import read_policy
@@ -74,7 +75,8 @@ def _enter(run: Launch) -> None:
         return
     from pytest_session_guard._controls.overlay import OverlayPlan, enter, witness_places
 
-    plan = OverlayPlan(run.plan.writable, run.plan.covered, run.directory.directory("overlay"), witness_places())
+    covered = (*run.plan.covered, run.directory.directory(CANARY_DIRECTORY))
+    plan = OverlayPlan(run.plan.writable, covered, run.directory.directory("overlay"), witness_places())
     try:
         run.overlay = enter(plan, for_workers=run.plan.has_workers)
     except LayerUnavailableError as problem:
@@ -152,7 +154,13 @@ def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Tou
         layers = run.overlay if label == run.overlay.label else run.overlay.stack(label)
         for change in layers.changes():
             rule = policy.rule_for(change.path)
-            if rule.zone is Zone.PROTECTED and change.path not in known and counts(change.kind, change.path):
+            own = is_within(change.path, run.directory.path)
+            if (
+                rule.zone is Zone.PROTECTED
+                and not own
+                and change.path not in known
+                and counts(change.kind, change.path)
+            ):
                 found.append(_touch(change, str(rule.zone), str(rule)))
                 known.add(change.path)
     return found

@@ -102,7 +102,8 @@ def _rehearse(command: Sequence[str], environ: Mapping[str, str], place: str) ->
     except (OSError, ValueError):
         with open(said, "rb") as output_file:
             raise RehearsalError(done.returncode, output_file.read()) from None
-    return Plan(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    tuples = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+    return Plan(**{**fields, **tuples})
 
 
 def enter_strict_wall(scratch: str, environ: Mapping[str, str]) -> None:

@@ -29,7 +29,12 @@ from pytest_session_guard._run.places import (
     zones_of,
 )
 from pytest_session_guard._run.session import SessionRun
-from pytest_session_guard._run.walls import Layer, enter_walls, join_overlay, meet_overlay
+from pytest_session_guard._run.walls import (
+    Layer,
+    enter_walls,
+    join_overlay,
+    meet_overlay,
+)
 
 LAUNCH_VARIABLE: Final = "SESSION_GUARD_LAUNCH"
 
@@ -193,10 +198,10 @@ def _enter_layers(run: SessionRun, request: StartRequest, outer: Handover | None
     elif launch is not None and launch.overlay:
         run.walls = meet_overlay(run.settings, launch.overlay, run.layers)
     else:
-        scratch = run.directory.directory("overlay")
-        run.walls = enter_walls(
-            run.settings, run.policy, run.places, scratch, run.layers, for_workers=request.has_workers
-        )
+        covered = (*covered_places(run.policy, run.places), run.directory.directory(CANARY_DIRECTORY))
+        writable = tuple(writable_places(run.policy, run.places))
+        plan = WallPlan(writable, covered, run.directory.directory("overlay"), request.has_workers)
+        run.walls = enter_walls(run.settings, plan, run.layers)
 
 
 def _install_hook(run: SessionRun) -> None:

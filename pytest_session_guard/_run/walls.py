@@ -36,6 +36,22 @@ class Layer:
         return self.status in ("enforced", "partial")
 
 
+@dataclass(frozen=True)
+class WallPlan:
+    """What the kernel layers are to do, real paths all.
+
+    :param writable: bound through, as writable as they were.
+    :param covered: what is done there lands in a throw-away layer.
+    :param scratch: a directory of the run's own for building.
+    :param for_workers: pytest-xdist workers will come and need layers of their own.
+    """
+
+    writable: tuple[str, ...]
+    covered: tuple[str, ...]
+    scratch: str
+    for_workers: bool = False
+
+
 @dataclass
 class Walls:
     """The kernel layers that this process lives in."""
@@ -66,9 +82,7 @@ def wanted_layers(settings: Settings) -> tuple[str, ...]:
     return ("hook", *KERNEL_LAYERS) if settings.layers == ("auto",) else settings.layers
 
 
-def enter_walls(
-    settings: Settings, policy: Policy, places: Places, scratch: str, layers: dict[str, Layer], *, for_workers: bool
-) -> Walls:
+def enter_walls(settings: Settings, plan: WallPlan, layers: dict[str, Layer]) -> Walls:
     """Enter what is wanted and to be had; `layers` gets what was achieved.
 
     :raises LayerUnavailableError: a layer that was asked for by name, or is required, is not to be had.
@@ -76,7 +90,7 @@ def enter_walls(
     walls = Walls()
     _begin(settings, layers)
     if "overlay" in wanted_layers(settings):
-        _enter_overlay(policy, places, scratch, layers, walls, for_workers=for_workers)
+        _enter_overlay(plan, layers, walls)
     _insist(settings, layers)
     return walls
 
@@ -110,20 +124,13 @@ def _insist(settings: Settings, layers: dict[str, Layer]) -> None:
             raise LayerUnavailableError(name, layers[name].reason or "it was not asked for (session_guard_layers)")
 
 
-def _enter_overlay(
-    policy: Policy, places: Places, scratch: str, layers: dict[str, Layer], walls: Walls, *, for_workers: bool
-) -> None:
+def _enter_overlay(wall: WallPlan, layers: dict[str, Layer], walls: Walls) -> None:
     # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
     from pytest_session_guard._controls.overlay import OverlayPlan, enter, witness_places
 
-    plan = OverlayPlan(
-        writable=tuple(writable_places(policy, places)),
-        overlaid=tuple(covered_places(policy, places)),
-        scratch=scratch,
-        witnessed=witness_places(),
-    )
+    plan = OverlayPlan(wall.writable, wall.covered, wall.scratch, witness_places())
     try:
-        overlay = enter(plan, for_workers=for_workers)
+        overlay = enter(plan, for_workers=wall.for_workers)
     except LayerUnavailableError as problem:
         if problem.entered:
             raise

@@ -93,7 +93,7 @@ class Locator:
         if path is None:
             return []
         if isinstance(path, int):
-            return self._behind_descriptor(path)
+            return self._behind_descriptor(path, intent)
         if intent.dir_fd is None and path[:1] not in ("/", b"/"):
             return [target for fd in self._possible_starts() if (target := self._at(path, fd, intent)) is not None]
         fd = intent.dir_fd if intent.dir_fd is not None and intent.dir_fd >= 0 else None
@@ -107,9 +107,9 @@ class Locator:
         # Somebody called posix.open itself with a relative path: it may start from any directory held open.
         return [None, *held_directories()]
 
-    def _behind_descriptor(self, fd: int) -> list[Target]:
+    def _behind_descriptor(self, fd: int, intent: Intent) -> list[Target]:
         path = real_path_of_fd(fd)
-        if path is None:
+        if path is None or (intent.needs_writable and not is_writable(fd)):
             return []
         try:
             found = Raw.fstat(fd)

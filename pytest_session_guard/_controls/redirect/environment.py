@@ -44,7 +44,7 @@ class Environment:
                 self.spots[name] = spot
                 self.environ[name] = spot.below(base)
 
-    def move(self, before: str, base: str) -> None:
+    def move(self, base: str) -> None:
         """Point every variable to another base; one that a wider fixture holds is left to it."""
         for name, spot in self.spots.items():
             if self.held and self._is_held(name):

@@ -12,53 +12,65 @@ import functools
 import sys
 from collections.abc import Callable
 from importlib.machinery import ExtensionFileLoader, SourceFileLoader, SourcelessFileLoader
-from typing import Any, Final
+from types import ModuleType
+from typing import Any, Final, Protocol
 
-FILE_LOADERS: Final = (SourceFileLoader, SourcelessFileLoader, ExtensionFileLoader)
+from pytest_session_guard._controls.redirect import guided
+
 ABSENT: Final = object()
+PLAIN: Final = SourceFileLoader.exec_module  # inherited: gets the code, runs it in the namespace, nothing else
+
+
+class Follower(Protocol):
+    """Who wants to know."""
+
+    def binder(self, module: ModuleType) -> Callable[[str, Any], Any] | None:
+        """What redirects the values that a module binds while it runs; ``None`` to let it run the ordinary way."""
+
+    def import_ended(self, module: ModuleType) -> None:
+        """A module's code has run; called in the importing thread, before its import statement goes on.
+
+        The import system's lock of that one module is held, as it was for the module's code; none is taken.
+        """
 
 
 class ImportWatch:
-    """Calls back when the code of a module has run.
+    """Tells a follower of every module whose code has run."""
 
-    :param ended: gets the module; runs in the importing thread, before the import statement goes on. No import lock is
-        taken for it (the import system's own lock of that one module is held, as it is for the module's code).
-    """
-
-    def __init__(self, ended: Callable[[Any], None]) -> None:
-        self.ended = ended
-        self.wrapped: list[tuple[type, Any, Any]] = []
+    def __init__(self, follower: Follower) -> None:
+        self.follower: Follower | None = follower
+        self.wrapped: list[tuple[Any, Any, Any]] = []
 
     def start(self) -> None:
         """Wrap the loaders that are there now; again for those that came since."""
         done = {loader for loader, _, _ in self.wrapped}
-        for loader in (*FILE_LOADERS, *self._loading_finders()):
+        for loader in (SourceFileLoader, SourcelessFileLoader, ExtensionFileLoader, *loading_finders()):
             if loader not in done:
                 self._wrap(loader)
 
-    def _loading_finders(self) -> list[type]:
-        kinds = (finder if isinstance(finder, type) else type(finder) for finder in sys.meta_path)
-        return [kind for kind in kinds if "exec_module" in vars(kind) and not kind.__module__.startswith("_frozen")]
-
-    def _wrap(self, loader: type) -> None:
+    def _wrap(self, loader: Any) -> None:
         own = vars(loader).get("exec_module", ABSENT)
         if own is not ABSENT and not callable(own):
             return  # a static or class method: a finder that loads without instances has no file of the project's
-        run = loader.exec_module  # type: ignore[attr-defined]
-        watch = self
+        run, watch = loader.exec_module, self
 
         @functools.wraps(run)
-        def exec_module(self: Any, module: Any) -> None:
+        def exec_module(self: Any, module: ModuleType) -> None:
             __tracebackhide__ = True
-            run(self, module)
-            watch.ended(module)
+            follower = watch.follower
+            if follower is None:
+                run(self, module)
+                return
+            if run is not PLAIN or not run_guided(self, module, follower):
+                run(self, module)
+            follower.import_ended(module)
 
-        loader.exec_module = exec_module  # type: ignore[attr-defined]
+        loader.exec_module = exec_module
         self.wrapped.append((loader, own, exec_module))
 
     def stop(self) -> None:
         """Take the wrappers off; where somebody wrapped ours, it stays and only calls through."""
-        self.ended = ignore
+        self.follower = None
         for loader, own, ours in reversed(self.wrapped):
             if vars(loader).get("exec_module") is not ours:
                 continue
@@ -69,5 +81,24 @@ class ImportWatch:
         self.wrapped.clear()
 
 
-def ignore(module: Any) -> None:
-    """Nothing to do any more."""
+def loading_finders() -> list[type]:
+    """The finders that load modules themselves."""
+    kinds = (finder if isinstance(finder, type) else type(finder) for finder in sys.meta_path)
+    return [kind for kind in kinds if "exec_module" in vars(kind) and not kind.__module__.startswith("_frozen")]
+
+
+def run_guided(loader: Any, module: ModuleType, follower: Follower) -> bool:
+    """Run a module's code with its paths redirected as they are bound.
+
+    :returns: whether it ran; if not, it is for the loader to run it.
+    :raises BaseException: what the code raises.
+    """
+    __tracebackhide__ = True
+    bind = follower.binder(module)
+    if bind is None:
+        return False
+    code = loader.get_code(module.__name__)
+    if code is None or not guided.can_be_guided(code):
+        return False
+    guided.run(code, vars(module), bind)
+    return True

@@ -86,11 +86,11 @@ class Atlas:
                 self.absolute.setdefault(form, Spot(target, ""))
 
     def expand(self, text: str) -> str:
-        """``text`` with a leading ``~`` or ``$HOME`` replaced by the real home."""
+        """``text`` with a leading ``~``, ``~user`` or ``$HOME`` replaced by the home directory."""
         for sign in ("~", "$HOME", "${HOME}"):
             if text == sign or text.startswith(sign + "/"):
                 return self.home + text[len(sign) :]
-        return text
+        return os.path.expanduser(text) if text[:1] == "~" else text
 
     def canonical(self, text: str) -> str:
         """The text by which a path is looked up: expanded, tidy, without a trailing slash."""
@@ -149,6 +149,20 @@ def text_of(value: Any) -> str | None:
     if issubclass(kind, bytes):
         return os.fsdecode(bytes(value))
     return None
+
+
+def path_text(value: Any) -> str | None:
+    """The path in a value of any type that is one, else ``None``; only an `os.PathLike` of its own kind is asked."""
+    text = text_of(value)
+    if text is not None:
+        return text
+    method = next((vars(kind)["__fspath__"] for kind in type(value).__mro__ if "__fspath__" in vars(kind)), None)
+    if method is None:
+        return None
+    try:
+        return os.fsdecode(method(value))
+    except Exception:  # the application's own __fspath__: what has no path now is no path
+        return None
 
 
 def fast_path_maker() -> Callable[[str], Path]:

@@ -14,9 +14,7 @@ class Group:
     """The slots that were found in one module object, which may outlive its name in `sys.modules`."""
 
     def __init__(self, name: str, module: ModuleType, namespace: dict[str, Any]) -> None:
-        self.name = name
-        self.module: ModuleType | None = module
-        self.namespace: dict[str, Any] = namespace
+        self.name, self.module, self.namespace = name, module, namespace
         self.slots: dict[tuple[object, ...], tuple[Slot, int]] = {}
         self.pinned: dict[tuple[object, ...], int] = {}
 
@@ -47,7 +45,6 @@ class Retired:
     """
 
     def __init__(self, group: Group) -> None:
-        assert group.module is not None, "unreachable because a group is retired once"
         self.name = group.name
         namespace = group.namespace
         self.module = weakref.ref(group.module)
@@ -69,7 +66,7 @@ class Table:
     :param settle: is asked what to do with a slot that does not hold what it was given.
     """
 
-    def __init__(self, settle: Callable[[Slot, int, Any], None]) -> None:
+    def __init__(self, settle: Callable[[Slot, Any], None]) -> None:
         self.settle = settle
         self.groups: dict[int, Group] = {}
         self.retired: list[Retired] = []
@@ -77,8 +74,9 @@ class Table:
         self.entries: list[tuple[dict[str, Any], str, int]] = []
         self.others: list[tuple[Slot, int]] = []
 
-    def group(self, name: str, module: ModuleType, namespace: dict[str, Any]) -> Group:
+    def group(self, name: str, module: Any) -> Group:
         """The group of a module object."""
+        namespace: dict[str, Any] = object.__getattribute__(module, "__dict__")
         group = self.groups.get(id(namespace))
         if group is None:
             group = self.groups[id(namespace)] = Group(name, module, namespace)
@@ -132,4 +130,4 @@ class Table:
             else:
                 odd.append((slot, index))
         for slot, index in odd:
-            self.settle(slot, index, after[index])
+            self.settle(slot, after[index])
