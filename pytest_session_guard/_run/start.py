@@ -16,7 +16,7 @@ from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy
-from pytest_session_guard._run.canary import prove
+from pytest_session_guard._run.canary import CANARY_DIRECTORY, prove
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
 from pytest_session_guard._run.places import (
@@ -29,7 +29,7 @@ from pytest_session_guard._run.places import (
     zones_of,
 )
 from pytest_session_guard._run.session import SessionRun
-from pytest_session_guard._run.walls import (
+from pytest_session_guard._run.walls import (Layer, WallPlan, covered_places, enter_walls, join_overlay, meet_overlay, writable_places)
     Layer,
     enter_walls,
     join_overlay,
