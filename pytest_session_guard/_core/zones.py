@@ -215,11 +215,10 @@ def compile_glob(glob: str) -> re.Pattern[str]:
     ``*``, ``?`` and ``[…]`` mean what they mean to `fnmatch` and stay within a name; ``**`` in place of a name crosses
     any number of directories.
     """
-    names = glob.rstrip("/").split("/")
-    out = [".+" if name == "**" else _name_expression(name) for name in names[-1:]]
-    for name in reversed(names[:-1]):
-        out.append("(?:.*/)?" if name == "**" else _name_expression(name) + "/")
-    return re.compile("".join(reversed(out)), re.DOTALL)
+    *above, last = glob.rstrip("/").split("/")
+    out = ["(?:.*/)?" if name == "**" else _name_expression(name) + "/" for name in above]
+    out.append(".+" if last == "**" else _name_expression(last))
+    return re.compile("".join(out), re.DOTALL)
 
 
 def _name_expression(glob: str) -> str:

@@ -8,7 +8,7 @@ import stat
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pytest_session_guard._core.records import Identity
 
@@ -72,12 +72,12 @@ def real_target(path: str | bytes, dir_fd: int | None = None) -> str | None:
 
 def _real(path: str | bytes, dir_fd: int | None, flags: int) -> str | None:
     if not (HAS_PROC_FD and O_PATH):
-        return _resolve_by_hand(path, dir_fd)
+        return _resolve_by_hand(path, dir_fd, flags)
     try:
         fd = _Primitives.open(path, O_PATH | flags | os.O_CLOEXEC, dir_fd=dir_fd)
     except OSError as problem:
         if problem.errno in (errno.EMFILE, errno.ENFILE):
-            return _resolve_by_hand(path, dir_fd)
+            return _resolve_by_hand(path, dir_fd, flags)
         return None
     try:
         return real_path_of_fd(fd)
@@ -85,17 +85,43 @@ def _real(path: str | bytes, dir_fd: int | None, flags: int) -> str | None:
         _Primitives.close(fd)
 
 
-def _resolve_by_hand(path: str | bytes, dir_fd: int | None) -> str | None:
-    """The kernel's order (symlink first, then ``..``) walked here: where descriptors ran out or there is no ``/proc``."""
+def _resolve_by_hand(path: str | bytes, dir_fd: int | None, flags: int = 0) -> str | None:
+    """The kernel's answer where descriptors ran out or there is no ``/proc``."""
     text = _Primitives.fsdecode(path)
     if not text.startswith("/"):
         base = _Primitives.getcwd() if dir_fd is None else real_path_of_fd(dir_fd)
-        if base is None:
+        if base is None or not text:
             return None
         text = f"{base}/{text}"
-    pending, here, links = text.split("/")[::-1], "", 0
+    walk = _walk(text)
+    if walk.missing or (flags & os.O_DIRECTORY and not walk.is_directory):
+        return None
+    return walk.real
+
+
+class _Walk(NamedTuple):
+    """How far a path leads.
+
+    :param real: the real path of its part that exists.
+    :param missing: the components after that; empty when all of it exists.
+    :param blocked: the first of those is not simply absent: a loop, or something that may not be looked at.
+    """
+
+    real: str
+    missing: tuple[str, ...] = ()
+    blocked: bool = False
+    is_directory: bool = True
+
+
+def _walk(path: str) -> _Walk:
+    """Follow an absolute path in the kernel's order: a symlink first, then the ``..`` after it."""
+    pending, here, links, is_directory = path.split("/")[::-1], "", 0, True
     while pending:
         part = pending.pop()
+        if not is_directory:
+            # Even "file/" and "file/.." ask for a directory.
+            above, _, name = here.rpartition("/")
+            return _Walk(above or "/", (name, part, *pending[::-1]), blocked=True)
         if part in ("", "."):
             continue
         if part == "..":
@@ -104,46 +130,61 @@ def _resolve_by_hand(path: str | bytes, dir_fd: int | None) -> str | None:
         step = f"{here}/{part}"
         try:
             found = _Primitives.lstat(step)
-        except OSError:
-            return None
-        if not stat.S_ISLNK(found.st_mode):
-            here = step
+            target = _Primitives.readlink(step) if stat.S_ISLNK(found.st_mode) else None
+        except OSError as problem:
+            blocked = problem.errno != errno.ENOENT
+            return _Walk(here or "/", (part, *pending[::-1]), blocked)
+        if target is None:
+            here, is_directory = step, stat.S_ISDIR(found.st_mode)
             continue
         links += 1
         if links > MAX_LINKS:
-            return None
-        target = _Primitives.readlink(step)
+            return _Walk(here or "/", (part, *pending[::-1]), blocked=True)
         here = "" if target.startswith("/") else here
         pending.extend(target.split("/")[::-1])
-    return here or "/"
+    return _Walk(here or "/", is_directory=is_directory)
 
 
 def resolve_missing(path: str) -> str:
-    """The real path that an absolute path has or would have: existing parents resolved, missing components kept."""
-    tail: list[str] = []
-    head = path
-    while True:
-        found = real_target(head)
-        if found is not None:
-            return "/".join([found.rstrip("/"), *tail[::-1]]) or "/"
-        if head == "/":
-            return path
-        link = _dangling_target(head)
-        if link is not None:
-            head = link
-            continue
-        head, _, name = head.rstrip("/").rpartition("/")
-        head = head or "/"
-        tail.append(name)
+    """The real path that an absolute path has or would have: what exists resolved, missing components kept.
+
+    Never has a ``..``: after a missing component it takes that one back, as a directory made there would.
+    """
+    found = real_target(path)
+    if found is not None:
+        return found
+    walk = _walk(path)
+    parts = walk.real.split("/")[1:] if walk.real != "/" else []
+    for part in walk.missing:
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
 
 
-def _dangling_target(path: str) -> str | None:
-    try:
-        target = _Primitives.readlink(path)
-    except OSError:
+def creatable_target(path: str) -> str | None:
+    """The real path at which a file appears when an absolute path whose last symlink dangles is opened for creation.
+
+    :returns: ``None`` when opening fails by itself: no such directory, a loop of symlinks, no permission to look.
+    """
+    walk = _walk(path)
+    if not walk.missing:
+        return walk.real  # it appeared since
+    if walk.blocked or len(walk.missing) > 1:
         return None
-    joined = target if target.startswith("/") else f"{path.rpartition('/')[0]}/{target}"
-    return None if joined == path else joined
+    return f"{walk.real.rstrip('/')}/{walk.missing[0]}"
+
+
+def is_writable(fd: int) -> bool:
+    """Whether a descriptor is open for writing; yes, where that cannot be known."""
+    if not HAS_PROC_FD:
+        return True
+    try:
+        # The link's permission bits are the descriptor's access mode (proc_pid_fd(5)).
+        return bool(_Primitives.lstat(b"/proc/self/fd/%d" % fd).st_mode & stat.S_IWUSR)
+    except OSError:
+        return True
 
 
 def identity_of(path: str | bytes | int, dir_fd: int | None = None) -> Identity:

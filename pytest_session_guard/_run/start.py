@@ -29,11 +29,14 @@ from pytest_session_guard._run.places import (
     zones_of,
 )
 from pytest_session_guard._run.session import SessionRun
-from pytest_session_guard._run.walls import (Layer, WallPlan, covered_places, enter_walls, join_overlay, meet_overlay, writable_places)
+from pytest_session_guard._run.walls import (
     Layer,
+    WallPlan,
+    covered_places,
     enter_walls,
     join_overlay,
     meet_overlay,
+    writable_places,
 )
 
 LAUNCH_VARIABLE: Final = "SESSION_GUARD_LAUNCH"

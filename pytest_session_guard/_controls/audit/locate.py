@@ -20,15 +20,17 @@ from pytest_session_guard._core.zones import Policy, Rule
 from pytest_session_guard._host.fsops import OwnPath, Raw
 from pytest_session_guard._host.identity import (
     HAS_PROC_FD,
+    creatable_target,
+    is_writable,
     real_directory,
     real_path_of_fd,
     real_target,
-    resolve_missing,
 )
 
 CACHE_LIMIT: Final = 8192
 
 _fsdecode: Final = os.fsdecode
+_DirEntry: Final = os.DirEntry
 _plain_fspath: Final = PurePath.__fspath__
 _plain_str: Final = PurePath.__str__
 
@@ -146,7 +148,7 @@ class Locator:
         here = Raw.stat(parent, dir_fd=fd)
         key = (parent, here.st_dev, here.st_ino)
         entry = self._known.get(key)
-        if entry is None:
+        if entry is None or (entry[0] != parent and not _stands_at(entry[0], here)):
             real = real_directory(parent, fd)
             if real is None:
                 return None
@@ -166,14 +168,24 @@ class Locator:
     def _through_link(self, text: str, full: str, fd: int | None) -> Target | None:
         real = real_target(text, fd)
         if real is None:
-            missing = resolve_missing(full)
-            return Target(missing, None, self.policy.rule_for(missing))
-        if not real.startswith("/"):
-            return None
+            missing = creatable_target(full)
+            return None if missing is None else Target(missing, None, self.policy.rule_for(missing))
         try:
             return Target(real, Raw.lstat(real), self.policy.rule_for(real))
         except OSError:
             return None
+
+
+def _stands_at(real: str, directory: os.stat_result) -> bool:
+    """Whether a directory still has the path that it was known by: a child process may have moved it, or taken it away.
+
+    An inode number is given out again at once, so a directory of the same number need not be the same directory.
+    """
+    try:
+        now = Raw.stat(real)
+    except OSError:
+        return False
+    return (now.st_dev, now.st_ino) == (directory.st_dev, directory.st_ino)
 
 
 def plain(path: Any) -> str | bytes | int | None:
@@ -194,8 +206,14 @@ def plain(path: Any) -> str | bytes | int | None:
         return int.__index__(path)
     if isinstance(path, bytearray | memoryview):
         return bytes(path)
+    return _plain_object(path, kind)
+
+
+def _plain_object(path: Any, kind: type) -> str | bytes | None:
     if isinstance(path, PurePath) and _converts_plainly(kind):
         return _plain_str(path)
+    if kind is _DirEntry:
+        return path.path  # type: ignore[no-any-return]
     if kind.__module__ in ("_pytest._py.path", "py._path.local") and kind.__name__ == "LocalPath":
         return str(path.strpath)
     if path is None:

@@ -120,9 +120,13 @@ class Atlas:
         spot = longest(self.absolute, text) if inside is None else longest(self.relative, inside)
         if spot is None:
             return None
-        if sentence and any(sign.isspace() for sign in spot.suffix) and not self.exists(text):
+        if sentence and any(sign.isspace() for sign in spot.suffix) and not self._stands(text, spot):
             return None
         return Spot(spot.target, spot.suffix + tail)
+
+    def _stands(self, text: str, spot: Spot) -> bool:
+        """Whether something is at a path, or at the real path that it stands for."""
+        return self.exists(text) or any(self.exists(real + spot.suffix) for real in spot.target.real)
 
 
 def longest(table: dict[str, Spot] | dict[str, Spot | None], text: str) -> Spot | None:
