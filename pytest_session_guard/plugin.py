@@ -67,13 +67,16 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Begin before any conftest is imported."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Begin before any conftest is imported.
+
+    A wrapper, so that it is before pytest's own capturing too: what starts over must not inherit captured streams.
+    """
     known = early_config.known_args_namespace
-    if getattr(known, "version", 0) or getattr(known, "help", False):
-        return
-    _begin(early_config, late="")
+    if not (getattr(known, "version", 0) or getattr(known, "help", False)):
+        _begin(early_config, late="")
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)

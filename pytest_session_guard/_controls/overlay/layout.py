@@ -103,7 +103,7 @@ def lay_out(plan: OverlayPlan, disk: Surroundings) -> Layout:
 
 def ancestors(path: str) -> Iterator[str]:
     """The directories above `path`, nearest first, ``/`` last."""
-    while path != "/":
+    while path not in ("/", ""):
         path = os.path.dirname(path)
         yield path
 
