@@ -22,7 +22,7 @@ from pytest_session_guard._host.directories import OpenDirectory, is_directory
 from pytest_session_guard._host.fsops import Raw, make_directory
 from pytest_session_guard._host.identity import real_directory, resolve_missing
 
-REMOVABLE: Final = frozenset({Zone.WORKSPACE, Zone.SHARED})
+REMOVABLE: Final = frozenset({Zone.FREE, Zone.WORKSPACE, Zone.SHARED})
 CHUNK: Final = 256
 
 

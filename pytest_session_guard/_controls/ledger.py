@@ -302,6 +302,7 @@ def read_run(path: str) -> PastRun:
         header=header,
         records=records,
         damaged=(*((problem,) if problem else ()), *reader.damaged),
+        kept=_read_kept(path),
         size_bytes=_size_bytes(path),
     )
 
@@ -326,6 +327,13 @@ def _read_header(path: str) -> tuple[dict[str, Any], str]:
     except (OSError, ValueError) as problem:
         return {}, f"{path}/{RUN_FILE}: {problem}"
     return (header, "") if isinstance(header, dict) else ({}, f"{path}/{RUN_FILE}: not a JSON object")
+
+
+def _read_kept(path: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple((str(kept), str(why)) for kept, why in json.loads(read_file(f"{path}/{CLOSED_FILE}"))["kept"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # told to people only, decides nothing
 
 
 def _last_sign_ns(path: str) -> int:

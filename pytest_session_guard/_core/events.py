@@ -67,8 +67,9 @@ def open_intents(path: Any, mode: str | None, flags: int) -> Intents:
 
     `os.open` hides its ``dir_fd`` (cpython#116429); it is told from the others by its missing mode.
     """
-    if not flags & WRITE_FLAGS or flags & PATH_ONLY:
-        # With O_PATH the kernel passes over every flag that would write.
+    changes = flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC)
+    if not (changes or flags & os.O_CREAT) or flags & PATH_ONLY:
+        # O_APPEND alone writes nothing, and with O_PATH the kernel passes over every flag that would.
         return NOTHING
     if TMPFILE and flags & TMPFILE == TMPFILE:
         # A nameless file in that directory; linkat can name it later.
@@ -76,7 +77,8 @@ def open_intents(path: Any, mode: str | None, flags: int) -> Intents:
     exclusive = flags & (os.O_CREAT | os.O_EXCL) == os.O_CREAT | os.O_EXCL
     return (
         Intent(
-            Action.CREATE if exclusive else Action.CHANGE,
+            # Opened for reading, what is there stays as it is, and only what is missing is made (lock files).
+            Action.CHANGE if changes and not exclusive else Action.CREATE,
             path,
             None if mode is None else -1,
             follows=not (exclusive or flags & NOFOLLOW),
@@ -144,7 +146,7 @@ def _sqlite(database: Any, *_rest: Any) -> Intents:
 
 
 def _mmap(fileno: int, _length: int = 0, access: int = 0, *_rest: Any) -> Intents:
-    # The event hides flags and prot, so a private or a read-only mapping looks like all others.
+    # The event hides the flags, so a private mapping looks like a shared one.
     harmless = fileno == -1 or access in MAP_ACCESS_HARMLESS
     return NOTHING if harmless else (Intent(Action.CHANGE, fileno, needs_writable=True),)
 

@@ -65,7 +65,8 @@ class Touch:
     :param zone: the word of the zone that decided.
     :param rule: the rule that decided, for people.
     :param violation: whether the touch counts against the run (an expected one does not).
-    :param layer: ``hook``, ``overlay``, ``seal``, ``manifest`` or ``guard`` (an error of the guard's own).
+    :param layer: ``hook``, ``overlay``, ``seal``, ``manifest``, ``object`` (a removal that the fixture refused) or ``guard``
+        (an error of the guard's own).
     :param process: the command line, for touches of another process than pytest's.
     """
 

@@ -22,6 +22,7 @@ class PastRun:
     :param closed: it ended by itself, or somebody finished what it had left.
     :param foreign: why its directory is not to be trusted or not this machine's; ``""`` where it is.
     :param damaged: lines that are no records, in the middle of journals; with any, nothing is removed on its word.
+    :param kept: what somebody who finished what it had left kept all the same, and why.
     :param size_bytes: room that its directory takes.
     """
 
@@ -35,6 +36,7 @@ class PastRun:
     header: Mapping[str, Any] = field(default_factory=dict)
     records: Sequence[Mapping[str, Any]] = ()
     damaged: tuple[str, ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
     size_bytes: int = 0
 
     @property

@@ -32,6 +32,9 @@ VERBS: Final[Mapping[str, str]] = {
     "os.utime": "utime",
     "os.setxattr": "setxattr",
     "os.removexattr": "removexattr",
+    "session_guard.remove": "remove",
+    "session_guard.sweep": "remove",
+    "session_guard.artifact": "claim",
     "created": "create",
     "removed": "delete",
     "replaced": "replace",
@@ -83,7 +86,7 @@ def entry(touch: Touch, rootdir: str = "") -> str:
 
 def slug(touch: Touch) -> str:
     """The anchor of the README's paragraph about this kind of violation."""
-    return "guard-error" if touch.layer == "guard" else "protected-path"
+    return {"guard": "guard-error", "object": "not-created-by-run"}.get(touch.layer, "protected-path")
 
 
 def where(touch: Touch) -> str:

@@ -62,7 +62,7 @@ class ArtifactDesk:
         os.makedirs(os.path.dirname(real), exist_ok=True)
         write_json(real, payload, marker(run.directory.run_id, nodeid, run.directory.started_ns))
         run.ownership.settle()
-        if not run.ownership.owns(real, Raw.lstat(real)):
+        if real not in run.ownership.paths:
             run.ownership.claim(real, identity_of(real))
         return real
 
@@ -103,7 +103,7 @@ class ArtifactDesk:
             zone=str(rule.zone),
             outcome="refused",
             violation=not self.run.is_expecting,
-            layer="guard-object",
+            layer="object",
             nodeid=span.nodeid,
             phase=span.phase,
             pid=Raw.getpid(),

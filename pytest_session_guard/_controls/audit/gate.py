@@ -162,6 +162,8 @@ class Gate:
         if event == "os.rename" and len(pairs) == 2:
             self._write_down_rename(pairs[0][1], pairs[1][1])
             return
+        if event == "os.link" and len(pairs) == 2 and self._write_down_link(pairs[0][1], pairs[1][1]):
+            return
         if event == "os.rmdir":
             self.locator.forget()
         for intent, target in recorded:
@@ -179,6 +181,16 @@ class Gate:
             and self.ports.owns(target.path, target.found, False)
         ):
             self.ports.removed(target.path)
+
+    def _write_down_link(self, source: Target, target: Target) -> bool:
+        """A second name of one of our own is ours at once; its birth lies too far back to be told from the intent."""
+        if source.found is None or target.rule.zone not in (Zone.WORKSPACE, Zone.SHARED):
+            return False
+        if not self.ports.owns(source.path, source.found, False):
+            return False
+        born = birth_ns(source.path, source.found)
+        self.ports.claim(target.path, Identity(source.found.st_dev, source.found.st_ino, born), False)
+        return True
 
     def _write_down_rename(self, source: Target, target: Target) -> None:
         if source.is_directory:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from .construction import Layer
+from .construction import Layer, rights_of
 
 ChangeKind = Literal["created", "removed", "replaced", "content", "metadata", "names", "undone"]
 
@@ -207,7 +207,7 @@ class LayerReader:
                 self._read_shared_directory(inner, status, renamed)
             else:
                 kind: ChangeKind = "created" if real is None else "replaced"
-                self._settle(path, _Seen(kind, True, (status.st_ino, _rights(status), _xattrs(upper_fd))), "metadata")
+                self._settle(path, _Seen(kind, True, (status.st_ino, rights_of(status), _xattrs(upper_fd))), "metadata")
         finally:
             System.close(upper_fd)
             if lower_fd is not None:
@@ -224,16 +224,17 @@ class LayerReader:
         if not is_root and _has_xattr(place.upper_fd, _OPAQUE):
             kind = "replaced"
             self._settle_hidden(place)
-        elif is_root and status.st_uid != real.st_uid:
-            # Its owner has no name in our user namespace, so it was dressed with rights of our own.
-            pass
-        elif _rights(status) != _rights(real) or xattrs != _xattrs(place.lower_fd) or _has_new_flags(place.upper_fd, place.lower_fd):
+        elif (
+            rights_of(status) != (self.layer.root_rights if is_root else rights_of(real))
+            or xattrs != _xattrs(place.lower_fd)
+            or _has_new_flags(place.upper_fd, place.lower_fd)
+        ):
             kind = "metadata"
         earlier = self._seen.get(place.path)
         times = (status.st_atime_ns, status.st_mtime_ns)
         known = earlier.times if earlier is not None else (real.st_atime_ns, real.st_mtime_ns)
         before = len(self._changes)
-        self._settle(place.path, _Seen(kind, True, (status.st_ino, _rights(status), xattrs), times), "metadata")
+        self._settle(place.path, _Seen(kind, True, (status.st_ino, rights_of(status), xattrs), times), "metadata")
         if len(self._changes) == before and times != known and not renamed:
             self._changes.append(Change(place.path, _time_kind(status, known), True))
 
@@ -298,10 +299,6 @@ _NAME_KINDS: Final = ("created", "removed", "replaced", "undone")
 
 def _is_whiteout(status: os.stat_result) -> bool:
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _rights(status: os.stat_result) -> tuple[int, int, int]:
-    return status.st_mode, status.st_uid, status.st_gid
 
 
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
@@ -383,7 +380,7 @@ def _compared(name: str, place: _Place, status: os.stat_result, real: os.stat_re
 
 
 def _unless_same_times(status: os.stat_result, real: os.stat_result) -> ChangeKind | None:
-    same = _rights(status) == _rights(real) and status.st_mtime_ns == real.st_mtime_ns
+    same = rights_of(status) == rights_of(real) and status.st_mtime_ns == real.st_mtime_ns
     return None if same else "metadata"
 
 
@@ -394,10 +391,10 @@ def _compared_file(name: str, place: _Place, status: os.stat_result, real: os.st
         # Only a copy carries its origin; what was renamed or created over the real one does not.
         replaced = not _has_xattr(upper_fd, _ORIGIN)
         changed = status.st_size != real.st_size or (lower_fd is not None and not _same_content(upper_fd, lower_fd))
-        metadata = (status.st_atime_ns, status.st_mtime_ns, *_rights(status)) != (
+        metadata = (status.st_atime_ns, status.st_mtime_ns, *rights_of(status)) != (
             real.st_atime_ns,
             real.st_mtime_ns,
-            *_rights(real),
+            *rights_of(real),
         )
         if lower_fd is not None:
             metadata = metadata or _xattrs(upper_fd) != _xattrs(lower_fd)

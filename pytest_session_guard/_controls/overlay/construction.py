@@ -28,12 +28,14 @@ class Layer:
     :param name: for a file root its name in both trees; empty for a directory.
     :param upper_fd: the upper directory: what was changed.
     :param lower_fd: the real directory, by a read-only mount.
+    :param root_rights: mode, uid and gid that the upper root was given.
     """
 
     path: str
     name: str
     upper_fd: int
     lower_fd: int
+    root_rights: tuple[int, int, int]
 
 
 @dataclass
@@ -200,7 +202,7 @@ class Builder:
         except OSError:
             os.close(upper_fd)
             raise
-        return Layer(step.path, name, upper_fd, lower_fd)
+        return Layer(step.path, name, upper_fd, lower_fd, rights_of(os.fstat(upper_fd)))
 
     def _mount(self, path: str, name: str, inside: str) -> None:
         if not name:
@@ -238,12 +240,11 @@ def _dress(upper_fd: int, lower: str) -> None:
     """Give an upper root mode, owner, xattrs and times of the real one: an overlay's root shows its upper's."""
     real = os.stat(lower)
     mode = stat.S_IMODE(real.st_mode)
-    try:
-        os.chown(upper_fd, real.st_uid, real.st_gid)
-    except OSError:
+    if not _given(upper_fd, real.st_uid, -1):
         # The owner has no name in this user namespace. The copy is ours then, so our rights to it are made the ones
         # that we have to the real one; root's directories must not look writable.
         mode = _own_rights(lower) << 6 | mode & 0o077
+    _given(upper_fd, -1, real.st_gid)
     os.chmod(upper_fd, mode)
     for name in os.listxattr(lower):
         try:
@@ -252,6 +253,19 @@ def _dress(upper_fd: int, lower: str) -> None:
             # Labels and trusted attributes are not ours to set; they decide nothing about an overlay's content.
             continue
     os.utime(upper_fd, ns=(real.st_atime_ns, real.st_mtime_ns))
+
+
+def _given(descriptor: int, uid: int, gid: int) -> bool:
+    try:
+        os.chown(descriptor, uid, gid)
+    except OSError:
+        return False
+    return True
+
+
+def rights_of(status: os.stat_result) -> tuple[int, int, int]:
+    """Mode, uid and gid."""
+    return status.st_mode, status.st_uid, status.st_gid
 
 
 def _own_rights(path: str) -> int:

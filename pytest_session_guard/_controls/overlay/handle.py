@@ -62,8 +62,8 @@ class Overlay:
         self.status: Literal["enforced", "partial"] = "partial" if self.reason else "enforced"
         self._namespace_fd, self._root_fd, *layers, self._users_fd = descriptors
         self.layers = tuple(
-            Layer(path, name, layers[2 * index], layers[2 * index + 1])
-            for index, (path, name) in enumerate(answer["layers"])
+            Layer(path, name, layers[2 * index], layers[2 * index + 1], tuple(rights))
+            for index, (path, name, rights) in enumerate(answer["layers"])
         )
         self._readers = [LayerReader(layer) for layer in self.layers]
 

@@ -356,7 +356,7 @@ def send_stack(keeper: Keeper, channel: Channel, stack: Stack) -> None:
     users_fd = open_own_namespace("user")
     message = {
         "label": stack.label,
-        "layers": [(layer.path, layer.name) for layer in layers],
+        "layers": [(layer.path, layer.name, layer.root_rights) for layer in layers],
         "own_users": keeper.own_users,
         "shortfalls": stack.built.shortfalls,
         "uncovered": stack.layout.uncovered,
