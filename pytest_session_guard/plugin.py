@@ -88,10 +88,12 @@ def pytest_configure(config: pytest.Config) -> None:
     _begin(config, late="started late: activated from a conftest, whose siblings were imported unguarded")
     run = config.stash.get(GUARD, None)
     if run is not None:
-        run.declare(
-            config.hook.pytest_session_guard_zones(config=config),
-            config.hook.pytest_session_guard_redirects(config=config),
-        )
+        zones = config.hook.pytest_session_guard_zones(config=config)
+        redirects = config.hook.pytest_session_guard_redirects(config=config)
+        with _usage_errors():
+            run.declare(zones, redirects)
+        formats = config.hook.pytest_session_guard_marker_formats()
+        run.desk.formats = tuple(one for answer in formats for one in answer or ())
         run.enter("", "collection")
 
 

@@ -268,6 +268,21 @@ def _mode(pick: _Picker) -> tuple[str, str, tuple[str, ...]]:
     return least, "environment: SESSION_GUARD", (note,)
 
 
+def check_path(option: str, line: Line) -> Line:
+    """A path that a conftest or a mark declares, held to the same rules as one of the ini file.
+
+    :raises ConfigurationError: it is empty, relative, or a glob.
+    """
+    allowed = "absolute paths, ~/... or {rootdir}/..."
+    if not line.text:
+        raise ConfigurationError(option, line.source, f"is empty, got {line.text!r}", allowed)
+    if not is_anchored(line.text):
+        raise ConfigurationError(option, line.source, f"is a relative path, got {line.text!r}", allowed)
+    if is_glob(line.text):
+        raise ConfigurationError(option, line.source, f"is a glob, got {line.text!r}", allowed)
+    return line
+
+
 def is_anchored(path: str) -> bool:
     """Whether a configured path has a fixed start, so that it means the same from every working directory."""
     return path.startswith(("/", "~")) or re.match(r"(\{rootdir\}|[A-Za-z]:)[\\/]|\{rootdir\}$", path) is not None

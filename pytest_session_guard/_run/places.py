@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -10,15 +11,20 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.records import MARKER_FILE, MARKER_KEY, Identity
 from pytest_session_guard._core.settings import Line, Settings, is_glob
 from pytest_session_guard._core.zones import Pattern, Policy, Rule, Zone, is_within
-from pytest_session_guard._host.identity import resolve_missing
+from pytest_session_guard._host.fsops import Raw, read_file, replace_file
+from pytest_session_guard._host.identity import identity_of, resolve_missing
 
 # Directories and files that tools keep in a checkout for themselves; anything in them can be made again.
 TOOL_NAMES: Final = (
     "__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", ".import_linter_cache", ".benchmarks",
     ".coverage", ".coverage.*", "htmlcov", ".testmondata*", ".tox", ".nox", ".pytype", ".pyre", ".ipynb_checkpoints",
 )  # fmt: skip
+
+# The source of rules for what pytest itself was told to write.
+OUTPUT_SOURCE: Final = "pytest's own option"
 
 # They beat both the working directory and `git -C`; git hooks export them (`git rev-parse --local-env-vars`).
 GIT_LOCATIONS: Final = (
@@ -155,8 +161,8 @@ def _default_rules(settings: Settings, places: Places) -> list[Rule]:
     if places.cache:
         rules.append(Rule(Zone.FREE, places.cache, "user cache", "default"))
     if places.basetemp:
-        rules.append(Rule(Zone.FREE, places.basetemp, "--basetemp", "default"))
-    rules += [Rule(Zone.FREE, out.path, out.option, "default") for out in places.outputs]
+        rules.append(Rule(Zone.FREE, places.basetemp, "--basetemp", OUTPUT_SOURCE))
+    rules += [Rule(Zone.FREE, out.path, out.option, OUTPUT_SOURCE) for out in places.outputs]
     if places.ledger:
         rules.append(Rule(Zone.PROTECTED, places.ledger, ".session_guard", "default: the ledger"))
     return rules
@@ -232,20 +238,59 @@ def check_outputs(policy: Policy, places: Places) -> None:
 
     :raises ConfigurationError: an output, the base temp or the bytecode prefix lies over something that it would harm.
     """
-    guarded = Policy(
-        tuple(r for r in policy.rules if not (r.zone is Zone.FREE and r.shown.startswith("--"))), policy.patterns
-    )
+    guarded = Policy(tuple(rule for rule in policy.rules if rule.source != OUTPUT_SOURCE), policy.patterns)
+    allowed = "a path in the rootdir, a temp directory or a place named in session_guard_free"
     for out in places.outputs:
         rule = guarded.rule_for(out.path)
         if rule.zone in (Zone.PROTECTED, Zone.SHARED) and rule.prefix != "/":
             raise ConfigurationError(
-                out.option, "pytest's own option", f"points into a place that is {rule}, got {out.path!r}",
-                "a path in the rootdir, a temp directory or a place named in session_guard_free",
-            )  # fmt: skip
-        if guarded.holds_guarded(out.path):
-            raise ConfigurationError(
-                out.option, "pytest's own option", f"lies over a guarded place, got {out.path!r}", "a path of its own"
+                out.option, OUTPUT_SOURCE, f"points into a place that is {rule}, got {out.path!r}", allowed
             )
+        if guarded.holds_guarded(out.path):
+            raise ConfigurationError(out.option, OUTPUT_SOURCE, f"lies over a guarded place, got {out.path!r}", allowed)
+    if places.basetemp:
+        _check_basetemp(guarded, places)
+
+
+def _check_basetemp(guarded: Policy, places: Places) -> None:
+    """Refuse a base temp that holds anything the run did not make: pytest wipes it before the first test.
+
+    :raises ConfigurationError: it does, or it lies in or over a guarded place.
+    """
+    path = places.basetemp
+    problem = ""
+    rule = guarded.rule_for(path)
+    if rule.zone in (Zone.PROTECTED, Zone.SHARED) and rule.prefix != "/":
+        problem = f"points into a place that is {rule}"
+    elif lies_over(path, places) or guarded.holds_guarded(path):
+        problem = "lies over a guarded place"
+    elif os.path.lexists(path) and not is_basetemp_of_a_run(path):
+        problem = "holds what no guarded run made, and pytest would wipe it"
+    if problem:
+        raise ConfigurationError(
+            "--basetemp", OUTPUT_SOURCE, f"{problem}, got {path!r}",
+            "a directory that is absent, empty, or was the base temp of an earlier guarded run",
+        )  # fmt: skip
+
+
+def is_basetemp_of_a_run(path: str) -> bool:
+    """Whether a directory is empty, or is the very one that an earlier guarded run marked as its base temp."""
+    try:
+        if not Raw.listdir(path):
+            return True
+        said = json.loads(read_file(f"{path}/{MARKER_FILE}"))
+        return bool(Identity.parse(said["basetemp"]) == identity_of(path))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def mark_basetemp(path: str, run_id: str) -> None:
+    """Write into a base temp which run made it, and which directory that was.
+
+    :raises OSError: it cannot be written.
+    """
+    content = {MARKER_KEY: {"run": run_id}, "basetemp": identity_of(path).to_json()}
+    replace_file(f"{path}/{MARKER_FILE}", json.dumps(content).encode())
 
 
 def removable_git_variables(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._controls.redirect import Redirector
 from pytest_session_guard._core.errors import ConfigurationError, LateWriterWarning, LedgerError
-from pytest_session_guard._core.settings import Line, parse_redirect
+from pytest_session_guard._core.settings import Line, check_path, parse_redirect
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended
 from pytest_session_guard._host.fsops import Raw, clock_ns, make_directory, replace_file
 from pytest_session_guard._report.document import Report
@@ -20,7 +20,7 @@ from pytest_session_guard._report.text import preserved_lines
 from pytest_session_guard._run.artifacts import ArtifactDesk
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
-from pytest_session_guard._run.places import declared_rules, expand, zones_of
+from pytest_session_guard._run.places import declared_rules, expand, mark_basetemp, zones_of
 from pytest_session_guard._run.retreat import Retreat, move_home
 
 GREEN: Final = frozenset({0, 5})
@@ -44,6 +44,7 @@ class SessionRun(GuardRun):
         self._stamps: dict[int, int] = {}
         self._ended = False
         self._told = 0
+        self._basetemp_marked = not self.places.basetemp
         self.cleanup = Cleanup(
             run_id=self.directory.run_id,
             started_ns=self.started_at,
@@ -68,13 +69,11 @@ class SessionRun(GuardRun):
         """
         rules: list[Rule] = []
         for word, path in (pair for answer in zones for pair in answer or ()):
-            line = Line(str(path), "pytest_session_guard_zones")
+            line = check_path("zones", Line(os.fsdecode(path), "conftest: pytest_session_guard_zones"))
             if word not in DECLARABLE:
                 allowed = ", ".join(DECLARABLE)
                 raise ConfigurationError("zones", line.source, f"names an unknown zone, got {word!r}", allowed)
-            rules += declared_rules(
-                DECLARABLE[word], expand("zones", line, self.places), line, f"conftest: {line.source}"
-            )
+            rules += declared_rules(DECLARABLE[word], expand("zones", line, self.places), line, line.source)
         if rules:
             self.use(extended(self.policy, rules))
             if self.is_controller:
@@ -98,10 +97,10 @@ class SessionRun(GuardRun):
             )
         rules: list[Rule] = []
         for path in _as_paths(arguments.get("protect", ())):
-            line = Line(path, source)
+            line = check_path("protect", Line(path, source))
             rules += declared_rules(Zone.PROTECTED, expand("protect", line, self.places), line, source)
         for path in _as_paths(arguments.get("share", ())):
-            line = Line(path, source)
+            line = check_path("share", Line(path, source))
             for rule in declared_rules(Zone.SHARED, expand("share", line, self.places), line, source):
                 if self.policy.rule_for(rule.prefix).zone not in (Zone.SHARED, Zone.FREE):
                     raise ConfigurationError(
@@ -146,6 +145,7 @@ class SessionRun(GuardRun):
 
     def end_test(self, nodeid: str) -> None:
         """The test's protocol is over."""
+        self._mark_basetemp()
         if self.redirector is not None:
             self.redirector.leave_test()
         if self._base_policy is not None:
@@ -165,6 +165,12 @@ class SessionRun(GuardRun):
         if self.retreat is None:
             self.retreat = Retreat.create(self.directory.run_id)
         return self.retreat
+
+    def _mark_basetemp(self) -> None:
+        """Leave a sign in the base temp that the user named: pytest wiped and made it, so the next run may wipe it too."""
+        if self.is_controller and not self._basetemp_marked and os.path.isdir(self.places.basetemp):
+            self._basetemp_marked = True
+            mark_basetemp(self.places.basetemp, self.directory.run_id)
 
     def is_private(self, path: str) -> bool:
         """Whether a path lies in a directory that this run made for itself and keeps no record of."""
@@ -259,6 +265,7 @@ class SessionRun(GuardRun):
             self._told = len(self.touches)
             return exit_status
         self.reader.widen()
+        self._mark_basetemp()
         self._collect_or_complain()
         removed = self.cleanup.clear_shared()
         self.report = self._build_report(tests, removed)

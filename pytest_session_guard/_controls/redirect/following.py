@@ -42,7 +42,7 @@ class Following:
         self.identities: dict[int, tuple[Any, Target]] = {}  # with the object, so that its id stays its own
         self.held: dict[tuple[object, ...], Any] = {}
         self.seen: dict[str, int] = {}
-        self.loaded = 0
+        self.loaded = self.sought = 0
         self.unswept = True
         self.in_test = False
         self.lock = threading.RLock()
@@ -83,20 +83,25 @@ class Following:
         elif len(sys.modules) != self.loaded:
             self._look_at(sys.modules.copy(), only_new=True)
 
-    def sweep(self) -> None:
-        """Look at every module: what was learnt since the last look may live on in an older one."""
+    def sweep(self, thorough: bool = False) -> None:
+        """Look at every module: what was learnt since the last look may live on in an older one.
+
+        :param thorough: look at the modules of others again, too, although nothing was learnt that they could hold.
+        """
         modules = sys.modules.copy()
         self.table.drop_unnamed(modules)
         self._learn(self.by_attribute)
-        self._look_at(modules, only_new=False)
+        self._look_at(modules, only_new=False, others=thorough or len(self.identities) != self.sought)
+        self.sought = len(self.identities)
         self.environment.follow(self.values.base)
         self.resets.follow()
         self.unswept = False
 
-    def _look_at(self, modules: dict[str, Any], only_new: bool) -> None:
+    def _look_at(self, modules: dict[str, Any], only_new: bool, others: bool = False) -> None:
         self.loaded = len(modules)
         for name, module in modules.items():
-            if only_new and self.seen.get(name) == id(module):
+            known = self.seen.get(name) == id(module)
+            if known and only_new:
                 continue
             self.seen[name] = id(module)
             namespace = namespace_of(module)
@@ -104,7 +109,7 @@ class Following:
                 continue
             if self.project.owns_namespace(name, namespace):
                 self._follow(name, module, self._scan(name, namespace).found)
-            elif self.identities:
+            elif self.identities and (others or not known):
                 self._follow(name, module, self._plain_aliases(name, namespace))
 
     def _follow(self, name: str, module: Any, found: Sequence[tuple[Slot, int]]) -> None:
