@@ -249,9 +249,7 @@ class Cleanup:
             self._went(went)
             removed.extend(went)
 
-    def _remove_directories(
-        self, directories: list[Removal], removed: list[str], kept: list[tuple[str, str]]
-    ) -> None:
+    def _remove_directories(self, directories: list[Removal], removed: list[str], kept: list[tuple[str, str]]) -> None:
         went: list[str] = []
         for removal in directories:
             directory, _, name = removal.path.rpartition("/")

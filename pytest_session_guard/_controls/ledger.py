@@ -181,6 +181,10 @@ class JournalReader:
         self._offsets: dict[str, int] = {}
         self._seen_ns = -1
 
+    def labels(self) -> list[str]:
+        """The workers that have journals, by name."""
+        return sorted({name.split("-")[1] for name in self._offsets} - {"main"})
+
     def widen(self) -> None:
         """Read the journals of all labels from now on."""
         self.prefix, self._seen_ns = "journal-", -1

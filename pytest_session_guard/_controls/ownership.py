@@ -47,6 +47,8 @@ class Ownership:
         self._leaving: deque[tuple[str, str]] = deque()
         self._by_object: dict[tuple[int, int], Identity] = {}
         self.paths: dict[str, Identity] = {}
+        # Announced by other processes of the run, and never recorded: killed in between, or not theirs after all.
+        self.uncertain: set[str] = set()
 
     def intend(self, path: str, directory: bool) -> None:
         """Write down that ``path`` is about to be created.
@@ -157,6 +159,14 @@ class Ownership:
         self.learn(self._others())
         return self._knows(path, found)
 
+    def ask_others(self) -> None:
+        """Settle our own creations, and take in what the run's other processes wrote.
+
+        :raises LedgerError: the ledger is gone.
+        """
+        self.settle()
+        self.learn(self._others())
+
     def is_own(self, identity: Identity) -> bool | None:
         """Whether the run made this very object; ``None`` when its file system cannot tell it from a later one."""
         recorded = self._by_object.get((identity.device, identity.inode))
@@ -172,7 +182,10 @@ class Ownership:
         """Take in what the run's other processes created, moved and removed."""
         for record in records:
             match record:
+                case {"kind": "intent", "path": str() as path}:
+                    self.uncertain.add(path)
                 case {"kind": "created", "path": str() as path, "identity": identity}:
+                    self.uncertain.discard(path)
                     if self._leaving:
                         self._settle_leaving()  # else what left the path before takes the new object along
                     self._remember(path, Identity.parse(identity))

@@ -108,7 +108,8 @@ def _standing(version: int, count: int, exposed: Sequence[str]) -> tuple[Literal
         gaps.append(f"Landlock's version {version} lets truncate pass (6.2 has a newer one)")
     if count > 1 and version < landlock.ALL_THREADS_ABI:
         others = count - 1
-        gaps.append(f"{'1 thread' if others == 1 else f'{others} threads'} that ran before are not sealed")
+        many = f"{others} threads that ran before are not sealed"
+        gaps.append("1 thread that ran before is not sealed" if others == 1 else many)
     gaps += [f"{root} lies in a writable place, and Landlock knows no exceptions" for root in exposed]
     return ("partial" if gaps else "enforced"), "; ".join([*gaps, NOT_COVERED])
 

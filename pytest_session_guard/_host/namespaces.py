@@ -137,6 +137,16 @@ def set_capabilities(wanted: Capabilities) -> None:
         call("prctl", _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0)
 
 
+def use_permitted_capabilities() -> None:
+    """Make every capability that the calling thread is permitted effective.
+
+    :raises OSError: the kernel refused.
+    """
+    now = capabilities()
+    if now.effective != now.permitted:
+        _store(now.permitted, now.permitted, now.inheritable)
+
+
 def has_capability(number: int) -> bool:
     """Whether the calling thread may use a capability right now.
 

@@ -81,7 +81,7 @@ class ArtifactDesk:
         return self._or_write_down("session_guard.sweep", lambda: self.cleanup.sweep(directory, pattern))
 
     def _or_write_down(self, operation: str, act: Callable[[], Removed]) -> Removed:
-        self.run.collect()
+        self.run.ownership.ask_others()
         try:
             return act()
         except NotCreatedByRunError as problem:

@@ -76,7 +76,8 @@ class GuardRun:
         self.main_thread = threading.main_thread().ident
         self.journal = Journal(self.directory.path, self.label)
         self.reader = JournalReader(self.directory.path, self.label, skip=self.journal.name)
-        self.ownership = Ownership(self.journal.append, self._learn_from_others)
+        self.everybody = JournalReader(self.directory.path, skip=self.journal.name)
+        self.ownership = Ownership(self.journal.append, self._everybodys_records)
         self.locator = Locator(self.policy, self.hint)
         self.gate = Gate(self.policy, self.locator, self._ports())
         self.on_late: Callable[[Touch], None] = lambda touch: None
@@ -103,7 +104,7 @@ class GuardRun:
             report_only=self._report_only if self.settings.mode == "report" else None,
             alias=aliases.guarded_alias,
             span=self.current_span,
-            expected=lambda: bool(self._expecting),
+            expected=lambda: self.is_expecting,
             project=self.places.rootdir.rstrip("/") + "/",
             started_ns=self.directory.started_ns,
         )
@@ -210,6 +211,10 @@ class GuardRun:
                 case _:
                     yield record
 
+    def _everybodys_records(self) -> Iterator[Mapping[str, Any]]:
+        """What all processes of the run wrote about ownership, other workers included."""
+        return (record for record in self.everybody.poll() if record.get("kind") not in ("touch", "preimage"))
+
     def collect(self) -> None:
         """Take in what children did since the last look, and settle what was created.
 
@@ -292,7 +297,7 @@ class GuardRun:
     @property
     def is_expecting(self) -> bool:
         """Whether refusals are expected at this moment."""
-        return bool(self._expecting)
+        return bool(self._expecting) or self._trials is not None
 
     def culprit(self) -> Culprit:
         """The line of the project that led here."""

@@ -267,13 +267,21 @@ class SessionRun(GuardRun):
         self.reader.widen()
         self._mark_basetemp()
         self._collect_or_complain()
+        self.ownership.ask_others()
         removed = self.cleanup.clear_shared()
-        self.report = self._build_report(tests, removed)
+        self.report = self._build_report(tests, Removed(removed.removed, (*removed.kept, *self._uncertain())))
         self._told = len(self.touches)
         if self.settings.json_path:
             self._write_report(self.settings.json_path)
         self.exit_status = self.status_for(exit_status)
         return self.exit_status
+
+    def _uncertain(self) -> list[tuple[str, str]]:
+        """What a process that was killed had announced in a shared place and never recorded: it stays, and is named."""
+        reason = "announced by a process of this run that ended before it was recorded, so it may be somebody else's"
+        paths = sorted(self.ownership.uncertain - set(self.ownership.paths))
+        there = (path for path in paths if self.policy.rule_for(path).zone is Zone.SHARED and os.path.lexists(path))
+        return [(path, reason) for path in there]
 
     def _collect_or_complain(self) -> None:
         try:
@@ -293,6 +301,7 @@ class SessionRun(GuardRun):
                 "started": self.directory.started_ns / 1e9,
                 "finished": clock_ns(self.directory.path) / 1e9,
                 **self.header,
+                "workers": self.reader.labels(),
             },
             layers={name: layer.to_json() for name, layer in self.layers.items()},
             canary=dict(self.canary),

@@ -136,12 +136,16 @@ class Locator:
         try:
             found = Raw.stat(stripped, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
+            if text != stripped and not (intent.directory or intent.replaces):
+                return None  # only a directory can be made as "name/"
             return Target(full, None, self.policy.rule_at(full, parent_rule))
         except OSError:
             return None
         follows = intent.follows and not self.hint.link_itself
         if S_ISLNK(found.st_mode) and (follows or text != stripped):
-            return self._through_link(stripped, full, fd)
+            return self._through_link(text, full, fd)
+        if text != stripped and not S_ISDIR(found.st_mode):
+            return None  # "file/" asks for a directory
         return Target(full, found, self.policy.rule_at(full, parent_rule))
 
     def _directory(self, parent: str, fd: int | None) -> tuple[str, Rule] | None:
@@ -169,7 +173,7 @@ class Locator:
         real = real_target(text, fd)
         if real is None:
             missing = creatable_target(full)
-            return None if missing is None else Target(missing, None, self.policy.rule_for(missing))
+            return None if missing is None or text.endswith("/") else Target(missing, None, self.policy.rule_for(missing))
         try:
             return Target(real, Raw.lstat(real), self.policy.rule_for(real))
         except OSError:

@@ -89,6 +89,8 @@ class Overlay:
         before = os.getcwd()
         try:
             answer, descriptors = self._channel.ask({"ask": "build", "label": label})
+            # A fork of the process that kept the right has it in reserve only.
+            namespaces.use_permitted_capabilities()
             namespaces.unshare(namespaces.SHARED_FS)
             keeper.enter_mounts(descriptors[0], descriptors[1])
         except OSError as problem:

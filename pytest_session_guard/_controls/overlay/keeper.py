@@ -84,6 +84,7 @@ class Keeper:
 
         :raises OSError: the kernel refused.
         """
+        os.stat(path)
         layout = self._layout_of(path)
         builder = Builder(self.plan, layout, self.place)
         try:

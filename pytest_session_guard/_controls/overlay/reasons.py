@@ -25,7 +25,7 @@ def threads_clause(count: int) -> str:
 def outside_threads_clause(count: int) -> str:
     """For root, who enters nevertheless, but alone."""
     others = count - 1
-    return f"{'1 thread' if others == 1 else f'{others} threads'} that ran before stay outside"
+    return "1 thread that ran before stays outside" if others == 1 else f"{others} threads that ran before stay outside"
 
 
 def failure_clause(step: str, number: int, text: str) -> str:

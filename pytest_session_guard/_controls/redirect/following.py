@@ -15,7 +15,7 @@ from typing import Any
 from pytest_session_guard._controls.redirect.environment import Environment
 from pytest_session_guard._controls.redirect.holders import Holders
 from pytest_session_guard._controls.redirect.names import namespace_of, resolve, split
-from pytest_session_guard._controls.redirect.places import Atlas, Spot, Target, path_text
+from pytest_session_guard._controls.redirect.places import PATH_STARTS, Atlas, Spot, Target, path_text
 from pytest_session_guard._controls.redirect.project import Project
 from pytest_session_guard._controls.redirect.resets import Resets
 from pytest_session_guard._controls.redirect.scan import Scan
@@ -68,7 +68,7 @@ class Following:
         """Point every slot and variable to another base."""
         self.table.move(*self.values.move(base))
         for name, namespace in self.table.living():
-            self._apply(self._scan(name, namespace).found)
+            self._apply(self._scan().module(name, namespace))
         self.environment.move(base)
 
     def refresh(self) -> None:
@@ -78,38 +78,35 @@ class Following:
 
     def notice(self) -> None:
         """Follow what was imported since the last look; nearly always one comparison."""
-        if self.unswept:
-            self.sweep()
-        elif len(sys.modules) != self.loaded:
-            self._look_at(sys.modules.copy(), only_new=True)
+        if self.unswept or len(sys.modules) != self.loaded:
+            self.sweep(thorough=False)
 
-    def sweep(self, thorough: bool = False) -> None:
+    def sweep(self, thorough: bool = True) -> None:
         """Look at every module: what was learnt since the last look may live on in an older one.
 
-        :param thorough: look at the modules of others again, too, although nothing was learnt that they could hold.
+        :param thorough: look into everything, and at the modules of others, although nothing was learnt since.
         """
         modules = sys.modules.copy()
         self.table.drop_unnamed(modules)
         self._learn(self.by_attribute)
-        self._look_at(modules, only_new=False, others=thorough or len(self.identities) != self.sought)
+        self._look_at(modules, thorough or len(self.identities) != self.sought)
         self.sought = len(self.identities)
         self.environment.follow(self.values.base)
         self.resets.follow()
         self.unswept = False
 
-    def _look_at(self, modules: dict[str, Any], only_new: bool, others: bool = False) -> None:
+    def _look_at(self, modules: dict[str, Any], thorough: bool) -> None:
         self.loaded = len(modules)
+        scan = self._scan()
         for name, module in modules.items():
-            known = self.seen.get(name) == id(module)
-            if known and only_new:
-                continue
+            new = thorough or self.seen.get(name) != id(module)
             self.seen[name] = id(module)
-            namespace = namespace_of(module)
+            namespace = namespace_of(module) if new or self.unswept else None
             if namespace is None:
                 continue
             if self.project.owns_namespace(name, namespace):
-                self._follow(name, module, self._scan(name, namespace).found)
-            elif self.identities and (others or not known):
+                self._follow(name, module, scan.module(name, namespace, shallow=not new))
+            elif self.identities and new:
                 self._follow(name, module, self._plain_aliases(name, namespace))
 
     def _follow(self, name: str, module: Any, found: Sequence[tuple[Slot, int]]) -> None:
@@ -117,10 +114,8 @@ class Following:
             self._apply(self.table.group(name, module).merge(found))
             self.table.stale = True
 
-    def _scan(self, name: str, namespace: dict[str, Any]) -> Scan:
-        scan = Scan(self, self.project.owns, self.holders)
-        scan.module(name, namespace)
-        return scan
+    def _scan(self) -> Scan:
+        return Scan(self, self.project.owns, self.holders)
 
     def _plain_aliases(self, name: str, namespace: dict[str, Any]) -> list[tuple[Slot, int]]:
         """A module of others is left alone but for names bound to the very object that a target's attribute held."""
@@ -198,7 +193,7 @@ class Following:
         with self.lock:
             if sys.modules.get(name) is module:
                 self._learn([one for one in self.by_attribute if split(one)[0] == name])
-            self._follow(name, module, self._scan(name, namespace).found)
+            self._follow(name, module, self._scan().module(name, namespace))
             self.resets.follow(name)
             self.unswept = True
 
@@ -223,6 +218,8 @@ class Following:
 
     def _spot(self, value: Any, where: str) -> Spot | None:
         kind = type(value)
+        if kind is str and value[:1] not in PATH_STARTS and id(value) not in self.identities:
+            return None
         text = path_text(value)
         if text is None or issubclass(kind, enum.Enum):
             return None

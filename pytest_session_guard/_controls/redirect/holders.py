@@ -7,12 +7,16 @@ redirected names that attribute (``module:STORE.directory``).
 
 from __future__ import annotations
 
+import _thread
 import enum
 import functools
 import gc
 import io
 import logging
+import re
 import sys
+import types
+import typing
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +29,18 @@ from pytest_session_guard._host.fsops import Raw
 DEEPEST: Final = 4
 MOST_OBJECTS: Final = 2_000  # of one module; beyond that a graph of objects is no longer a place that one can name
 FILES: Final = (io.TextIOWrapper, io.BufferedReader, io.BufferedWriter, io.BufferedRandom, io.FileIO)
+# Types whose values neither are nor hold a path of the application; exact types, so one look-up settles most values.
+IGNORED: Final = frozenset(
+    {
+        int, float, complex, bool, type(None), type(...), type(NotImplemented), range, slice, object, memoryview,
+        ModuleType, re.Pattern, re.Match, logging.Logger, logging.Manager, _thread.LockType, _thread.RLock,
+        types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType,
+        types.GetSetDescriptorType, types.MemberDescriptorType, types.MethodWrapperType, types.CodeType, types.FrameType,
+        types.TracebackType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType, types.GenericAlias,
+        types.UnionType, typing.TypeVar, typing.ParamSpec, typing.ForwardRef,
+        *(type(form) for form in vars(typing).values() if type(form).__module__ == "typing"),
+    }
+)  # fmt: skip
 PASSED_OVER: Final = (ModuleType, type, logging.Logger, logging.Manager)
 
 
@@ -74,12 +90,12 @@ class Holders:
             self._open_file(value, where)
             return
         for name, item in parts(value):
-            place = f"{where}.{name}" if name[:1] != "[" else where + name
-            if is_a(item, enum.Enum) or callable(item):
+            if type(item) in IGNORED or is_a(item, enum.Enum) or callable(item):
                 continue
+            place = f"{where}.{name}" if name[:1] != "[" else where + name
             if self.governed(item):
                 self.note(place, type(value))
-            elif not is_a(item, (str, bytes, int, float, type(None))):
+            elif not is_a(item, (str, bytes)):
                 self._walk(item, place, depth + 1, seen)
 
     def _open_file(self, value: Any, where: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 
 from pytest_session_guard._core.settings import Redirect
 
+PATH_STARTS: Final = frozenset("/~$")
 LONGEST_PATH: Final = 4096
 # A colon before a slash separates two paths (PATH, PYTHONPATH) or belongs to a URL; neither is one path.
 LIST_OR_URL: Final = re.compile(r":[/~]|[\n\r\0]")
@@ -112,7 +113,7 @@ class Atlas:
 
         :param sentence: the text may be prose, as a ``str`` may and a ``Path`` may not.
         """
-        if text[:1] not in ("/", "~", "$") or len(text) > LONGEST_PATH or LIST_OR_URL.search(text):
+        if text[:1] not in PATH_STARTS or len(text) > LONGEST_PATH or LIST_OR_URL.search(text):
             return None
         tail = "/" if text.endswith("/") else ""
         text = self.canonical(text)
@@ -160,8 +161,11 @@ def path_text(value: Any) -> str | None:
     text = text_of(value)
     if text is not None:
         return text
-    method = next((vars(kind)["__fspath__"] for kind in type(value).__mro__ if "__fspath__" in vars(kind)), None)
-    if method is None:
+    for kind in type(value).__mro__:
+        method = kind.__dict__.get("__fspath__")
+        if method is not None:
+            break
+    else:
         return None
     try:
         return os.fsdecode(method(value))

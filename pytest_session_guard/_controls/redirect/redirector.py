@@ -94,7 +94,7 @@ class Redirector:
             require("session_guard_reset", line.source, line.text)
         with self.following.lock:
             self.imports.start()
-            self.following.sweep(thorough=True)
+            self.following.sweep()
             self.following.holders.log_handlers()
             self.following.holders.descriptors()
         self._tell()

@@ -13,17 +13,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import (
-    CellType,
-    FunctionType,
-    MappingProxyType,
-    MemberDescriptorType,
-    ModuleType,
-    SimpleNamespace,
-)
+from types import CellType, FunctionType, MappingProxyType, MemberDescriptorType, SimpleNamespace
 from typing import Any, Final, Protocol
 
-from pytest_session_guard._controls.redirect.holders import Holders, instance_items
+from pytest_session_guard._controls.redirect.holders import IGNORED, Holders, instance_items
 from pytest_session_guard._controls.redirect.slots import (
     MISSING,
     Argument,
@@ -41,7 +34,7 @@ from pytest_session_guard._controls.redirect.values import Fixed
 
 DEEPEST: Final = 8
 LARGEST: Final = 20_000  # elements of one container; a larger one is a table of data, not a list of places
-ATOMS: Final = (int, float, complex, bool, type(None), type(...), type(NotImplemented), ModuleType, range, slice)
+NO_PATHS: Final = frozenset({dict, list, set, deque, FunctionType, type, functools.partial})  # looked into, never paths
 KEPT_DUNDERS: Final = frozenset({"__dataclass_fields__"})
 
 
@@ -59,37 +52,47 @@ class Knowledge(Protocol):
 
 
 class Scan:
-    """One pass over one module.
+    """One pass over some modules; what several of them hold is looked into once, where it is met first.
 
     :param owns: whether a module of this name belongs to the project; what others define is left alone.
-    :ivar found: the slots, each with the index of its value.
     """
 
     def __init__(self, values: Knowledge, owns: Callable[[str], bool], holders: Holders) -> None:
         self.values, self.owns, self.holders = values, owns, holders
+        self.shallow = False
         self.found: list[tuple[Slot, int]] = []
         self.visited: set[int] = set()
         self.keep: list[Any] = []  # what `visited` knows by id must not die meanwhile
 
-    def module(self, name: str, namespace: dict[str, Any]) -> None:
-        """Look through a module's namespace; its own dunders (``__file__``, ``__path__``) are not paths of the app."""
+    def module(self, name: str, namespace: dict[str, Any], shallow: bool = False) -> list[tuple[Slot, int]]:
+        """The slots of a module, each with the index of its value.
+
+        The module's own dunders (``__file__``, ``__path__``) are not paths of the application.
+
+        :param shallow: look at names and containers only: what else is there has been looked into, and a later import
+            adds to containers and rebinds names.
+        """
+        self.found, self.shallow = [], shallow
         for attribute, value in namespace.copy().items():
-            if type(attribute) is str and not (attribute.startswith("__") and attribute.endswith("__")):
+            if type(value) not in IGNORED and type(attribute) is str and attribute[:2] != "__":
                 self.visit(value, partial(Entry, namespace, attribute), f"{name}:{attribute}", 0)
+        return self.found
 
     def visit(self, value: Any, slot: Callable[[], Slot], where: str, depth: int) -> None:
         """Look at a value: a path gets the slot that holds it, a container or a definition is looked into."""
         kind = type(value)
-        if kind in ATOMS:
+        if kind in IGNORED:
             return
-        index = self.values.index_of(value, where)
+        index = None if kind in NO_PATHS else self.values.index_of(value, where)
         if index is not None:
             self.found.append((slot(), index))
         elif issubclass(kind, (str, bytes)):
             return
         elif issubclass(kind, (tuple, frozenset)):
             self._rebuilt(value, slot, where, depth)
-        elif self._is_new(value) and depth <= DEEPEST:
+        elif self.shallow and not issubclass(kind, (dict, list, set, deque)):
+            return
+        elif depth <= DEEPEST and self._is_new(value):
             self._look_into(value, where, depth + 1)
 
     def _is_new(self, value: Any) -> bool:
@@ -117,7 +120,7 @@ class Scan:
         base: Any = tuple if is_a(value, tuple) else frozenset
         for position, item in enumerate(base.__iter__(value)):
             place = f"{where}[{position}]"
-            index = self.values.index_of(item, where) if type(item) not in ATOMS else None
+            index = self.values.index_of(item, where) if type(item) not in IGNORED else None
             if index is None and is_a(item, (tuple, frozenset)):
                 index = self._rebuild(item, place, depth + 1)
             elif index is None:
@@ -126,16 +129,17 @@ class Scan:
         return self.values.container(value, tuple(parts)) if any(type(part) is int for part in parts) else None
 
     def _look_into(self, value: Any, where: str, depth: int) -> None:
-        if is_a(value, dict):
-            self._dict(value, where, depth)
-        elif is_a(value, (list, deque)):
-            self._sequence(value, where, depth)
-        elif is_a(value, set):
-            self._set(value, where)
-        elif is_a(value, FunctionType):
+        kind = type(value)
+        if issubclass(kind, FunctionType):
             self._function(value, where, depth)
-        elif is_a(value, type):
+        elif issubclass(kind, type):
             self._class(value, where, depth)
+        elif issubclass(kind, dict):
+            self._dict(value, where, depth)
+        elif issubclass(kind, (list, deque)):
+            self._sequence(value, where, depth)
+        elif issubclass(kind, set):
+            self._set(value, where)
         else:
             self._object(value, where, depth)
 
@@ -145,7 +149,7 @@ class Scan:
         for name, item in dict.copy(value).items():
             entry = Entry(value, name, elastic)
             self.visit(item, partial(same, entry), f"{where}[{shown(name)}]", depth)
-            index = self.values.index_of(name, where) if type(name) not in ATOMS else None
+            index = self.values.index_of(name, where) if type(name) not in IGNORED else None
             if index is not None:
                 self.found.append((Part(value, name, entry), index))
 
@@ -156,7 +160,7 @@ class Scan:
 
     def _set(self, value: set[Any], where: str) -> None:
         for item in set.copy(value) if set.__len__(value) <= LARGEST else ():
-            index = self.values.index_of(item, where) if type(item) not in ATOMS else None
+            index = self.values.index_of(item, where) if type(item) not in IGNORED else None
             if index is not None:
                 self.found.append((Part(value, item), index))
             elif is_a(item, (tuple, frozenset)):
@@ -178,7 +182,7 @@ class Scan:
         item = Cell(cell).get()
         if item is MISSING:
             return
-        index = self.values.index_of(item, where) if type(item) not in ATOMS else None
+        index = self.values.index_of(item, where) if type(item) not in IGNORED else None
         if index is None:
             self.visit(item, partial(Cell, cell), where, depth)
         elif is_assigned(function, name):
@@ -193,7 +197,9 @@ class Scan:
             return
         is_enum = issubclass(owner, enum.Enum)
         for name, item in list(view.items()):
-            dunder = name.startswith("__") and name.endswith("__")
+            if type(item) in IGNORED:
+                continue
+            dunder = name[:2] == "__" and name[-2:] == "__"
             if dunder and name not in KEPT_DUNDERS and not is_a(item, (FunctionType, classmethod, staticmethod)):
                 continue
             if name == "__dataclass_fields__":
