@@ -22,8 +22,10 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import encode_line, parse_journal
 from pytest_session_guard._core.runs import PastRun
 from pytest_session_guard._host.fsops import (
+    OwnPath,
     Raw,
     clock_ns,
+    closing,
     make_directory,
     make_state_directory,
     open_for_append,
@@ -134,6 +136,7 @@ class Journal:
         path = f"{self.run_directory}/{self.name}"
         try:
             self._fd = keep_clear_of_low_numbers(open_for_append(path))
+            lock_for_life(self._fd)
         except OSError as problem:
             raise LedgerError(path, problem.strerror or str(problem)) from problem
 
@@ -152,6 +155,22 @@ class Journal:
             self.written += 1
         except OSError as problem:
             raise LedgerError(f"{self.run_directory}/{self.name}", problem.strerror or str(problem)) from problem
+
+
+def lock_for_life(fd: int) -> bool:
+    """Lock an open file until the last process that shares the descriptor is gone; whether that could be done.
+
+    Where the platform has no `flock`, the controller's lock alone says whether the run lives.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def keep_clear_of_low_numbers(fd: int) -> int:
@@ -245,9 +264,24 @@ def holding(run_path: str) -> Iterator[bool]:
         yield False
         return
     try:
-        yield True
+        # A killed controller leaves workers and forked children that go on for a while.
+        yield not _has_living_writers(run_path)
     finally:
         lock.release()
+
+
+def _has_living_writers(run_path: str) -> bool:
+    for name in Raw.listdir(run_path):
+        if not name.startswith("journal-") or name.startswith(AFTERWARDS):
+            continue
+        try:
+            fd = Raw.open(OwnPath(f"{run_path}/{name}"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError:
+            continue  # what cannot be opened cannot be read either, which is said elsewhere
+        with closing(fd):
+            if not lock_for_life(fd):
+                return True
+    return False
 
 
 def is_alive(run_path: str) -> bool:

@@ -81,22 +81,51 @@ def parse_report(content: bytes) -> dict[str, Any]:
     """
     try:
         value = json.loads(content)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise UnreadableReportError(f"is no JSON: {problem}") from None
     if not isinstance(value, dict) or value.get("schema") != REPORT_SCHEMA:
         raise UnreadableReportError(f"is no report of the schema {REPORT_SCHEMA!r}")
-    shapes: Mapping[str, type] = {
-        "run": dict,
-        "layers": dict,
-        "tests": dict,
-        "touches": list,
-        "violations": int,
-        "verdict": str,
-    }
-    for name, shape in shapes.items():
-        if not isinstance(value.get(name), shape) or isinstance(value.get(name), bool):
+    for name, fits in SHAPES.items():
+        if name not in value or not fits(value[name]):
             raise UnreadableReportError(f"has no usable {name!r}")
     return value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_run(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    finished = value.get("finished")
+    return (
+        isinstance(value.get("mode"), str)
+        and isinstance(value.get("rootdir"), str)
+        and (finished is None or (isinstance(finished, int | float) and not isinstance(finished, bool)))
+    )
+
+
+def _holds(fits: Callable[[object], bool]) -> Callable[[object], bool]:
+    """Whether a value is a list, or an object, of nothing but what fits."""
+
+    def holds(value: object) -> bool:
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [None]
+        return all(fits(item) for item in items)
+
+    return holds
+
+
+# The parts that a verdict rests on. A report that lacks one, or has something else in its place, proves nothing.
+SHAPES: Mapping[str, Callable[[object], bool]] = {
+    "run": _is_run,
+    "layers": lambda value: isinstance(value, dict) and _holds(_is_object)(value),
+    "canary": lambda value: isinstance(value, dict) and _holds(_is_text)(value),
+    "tests": lambda value: isinstance(value, dict) and _holds(_is_number)(value),
+    "touches": lambda value: isinstance(value, list) and _holds(_is_touch)(value),
+    "violations": _is_number,
+    "verdict": lambda value: isinstance(value, str),
+}
 
 
 def objections(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._core.errors import LayerUnavailableError, ProtectedPathError
+from pytest_session_guard._core.zones import Zone, is_within
 from pytest_session_guard._host.fsops import OwnPath, Raw
 from pytest_session_guard._run.walls import Layer
 
@@ -25,7 +27,7 @@ def prove(run: GuardRun) -> None:
 
     :raises LayerUnavailableError: a required layer does not hold.
     """
-    for name, trial in (("hook", _try_hook), ("overlay", _try_overlay)):
+    for name, trial in (("hook", _try_hook), ("overlay", _try_overlay), ("seal", _try_seal)):
         if not run.layers[name].holds:
             run.canary[name] = "skipped"
             continue
@@ -70,6 +72,29 @@ def _try_overlay(run: GuardRun) -> str:
             Raw.unlink(OwnPath(path))
     overlay.changes()  # what is undone again is nobody's touch
     return "contained" if landed >= set(paths) else "failed"
+
+
+def _try_seal(run: GuardRun) -> str:
+    """Open a nameless file for writing in a home; the kernel must refuse. Were it not to, the file leaves no trace."""
+    flags = getattr(os, "O_TMPFILE", 0) | os.O_WRONLY | os.O_CLOEXEC
+    place = next((home for home in run.places.homes if _is_sealed(run, home) and os.access(home, os.W_OK)), None)
+    if place is None:
+        return "skipped"
+
+    def is_refused() -> bool:
+        try:
+            Raw.close(Raw.open(OwnPath(place), flags, 0o600))
+        except OSError as problem:
+            return problem.errno in (errno.EACCES, errno.EPERM)
+        return False
+
+    return "refused" if is_refused() and in_child(is_refused) else "failed"
+
+
+def _is_sealed(run: GuardRun, home: str) -> bool:
+    """Whether the seal can hold a home: one inside a writable place it cannot."""
+    writable = run.policy.prefixes(Zone.FREE, Zone.WORKSPACE, Zone.SHARED)
+    return not any(is_within(home, place) for place in writable)
 
 
 def _create(path: str) -> bool:

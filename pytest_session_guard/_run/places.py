@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -137,6 +138,9 @@ def build_policy(settings: Settings, places: Places) -> tuple[Policy, tuple[str,
     """
     rules = [*_default_rules(settings, places)]
     patterns = [Pattern(name, places.rootdir) for name in TOOL_NAMES]
+    if places.ledger:
+        # The locks of runs are taken and given up by filelock, whose paths are not known as ours.
+        patterns.append(Pattern(f"{escaped(places.ledger)}/runs/*/lock", source="default: the ledger"))
     for zone, option, lines in (
         (Zone.PROTECTED, "session_guard_protect", settings.protect),
         (Zone.SHARED, "session_guard_share", settings.share),
@@ -166,6 +170,11 @@ def _default_rules(settings: Settings, places: Places) -> list[Rule]:
     if places.ledger:
         rules.append(Rule(Zone.PROTECTED, places.ledger, ".session_guard", "default: the ledger"))
     return rules
+
+
+def escaped(path: str) -> str:
+    """A path as a glob that matches nothing else."""
+    return re.sub(r"([*?[])", r"[\1]", path)
 
 
 def _git_directories(rootdir: str) -> list[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
+from pytest_session_guard._controls.ledger import note_closed, read_run
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._controls.redirect import Redirector
 from pytest_session_guard._core.errors import ConfigurationError, LateWriterWarning, LedgerError
@@ -45,18 +46,21 @@ class SessionRun(GuardRun):
         self._ended = False
         self._told = 0
         self._basetemp_marked = not self.places.basetemp
-        self.cleanup = Cleanup(
+        self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
+        self.desk = ArtifactDesk(self, self.cleanup, self.is_private)
+
+    def _make_cleanup(self, zone_of: Callable[[str], Zone]) -> Cleanup:
+        return Cleanup(
             run_id=self.directory.run_id,
             started_ns=self.started_at,
             artifacts=self.ownership,
-            zone_of=lambda path: self.policy.rule_for(path).zone,
+            zone_of=zone_of,
             quarantine=f"{self.directory.path}/quarantine",
             journal=self.journal.append,
             forget=self.ownership.forget,
-            marker_of=read_marker,
+            marker_of=lambda path: read_marker(path, self.desk.formats),
             is_private=self.is_private,
         )
-        self.desk = ArtifactDesk(self, self.cleanup, self.is_private)
 
     # -- declarations ------------------------------------------------------------------------------------------------
 
@@ -243,6 +247,8 @@ class SessionRun(GuardRun):
         parent = path.rpartition("/")[0] or "/"
         try:
             device = os.stat(parent).st_dev
+            if device == os.stat(self.directory.path).st_dev:
+                return self.directory.started_ns
             if device not in self._stamps:
                 passed = clock_ns(self.directory.path) - self.directory.started_ns
                 self._stamps[device] = clock_ns(parent) - passed
@@ -260,6 +266,9 @@ class SessionRun(GuardRun):
         self.enter("", "session")
         self.exit_status = exit_status
         self._tell_late_writers()
+        self._undo_what_was_only_reported()
+        if self.preimages is not None:
+            self.preimages.note_left()
         if not self.is_controller:
             self._collect_or_complain()
             self._told = len(self.touches)
@@ -275,6 +284,19 @@ class SessionRun(GuardRun):
             self._write_report(self.settings.json_path)
         self.exit_status = self.status_for(exit_status)
         return self.exit_status
+
+    def _undo_what_was_only_reported(self) -> None:
+        """``report`` mode without an overlay let touches happen; now everything is put back as it was."""
+        if self.undo_created:
+            self.ownership.settle()
+            everywhere = self._make_cleanup(lambda path: Zone.SHARED)
+            everywhere.apply(everywhere.plan(path for path in self.undo_created if os.path.lexists(path)))
+        if self.undo_changed:
+            # Imported here: most runs have nothing to bring back.
+            from pytest_session_guard._run.recover import undo_changes
+
+            kept = undo_changes(read_run(self.directory.path), self.undo_changed).kept
+            self.notes += [f"could not be put back as it was: {path!r}: {reason}" for path, reason in kept]
 
     def _uncertain(self) -> list[tuple[str, str]]:
         """What a process that was killed had announced in a shared place and never recorded: it stays, and is named."""
@@ -343,6 +365,8 @@ class SessionRun(GuardRun):
             self.redirector.stop()
         self.enter("", "late")
         self.finished = True
+        if self.is_controller:
+            note_closed(self.directory.path, self.report.kept)
         self.journal.append(
             {"kind": "finished", "label": self.label, "exit_status": self.exit_status, "time": Raw.time_ns() / 1e9}
         )

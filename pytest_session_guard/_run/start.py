@@ -34,8 +34,10 @@ from pytest_session_guard._run.walls import (
     WallPlan,
     covered_places,
     enter_walls,
+    insist,
     join_overlay,
     meet_overlay,
+    seal_if_needed,
     writable_places,
 )
 
@@ -102,15 +104,22 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     if request.late:
         run.notes.append(request.late)
     run.scrubbed = scrub(environ)
+    if run.is_controller:
+        run.notes += _tidy(places.ledger)
     _enter_layers(run, request, outer, launch)
     run.header = header_of(run, request)
     if run.is_controller:
         directory.write_header({**run.header, "zones": zones_of(policy)})
-        run.tell_children()
     environ[RUN_VARIABLE] = run.handover().encode()
     run.start_redirects(environ)
     _install_hook(run)
     _retire_startup_hook()
+    if run.is_controller:
+        seal_if_needed(
+            settings, tuple(writable_places(policy, places)), tuple(covered_places(policy, places)), run.layers
+        )
+        run.tell_children()
+    insist(settings, run.layers)
     prove(run)
     guard_exit(run)
     return run
@@ -125,6 +134,24 @@ def start_unguarded(rootdir: str, ledger: str, environ: MutableMapping[str, str]
     places = capture(rootdir, environ, ledger=ledger)
     policy, notes = build_policy(settings, places)
     return SessionRun(settings, places, policy, RunDirectory.create(places.ledger), "main", DirFdHint(), list(notes))
+
+
+def _tidy(ledger: str) -> list[str]:
+    """Finish what killed runs left, and let go of the records of old ones; says what became of real files.
+
+    :raises LedgerError: the ledger cannot be read or written.
+    """
+    from pytest_session_guard._run.recover import clean_all, prune
+
+    notes = []
+    for cleaned in clean_all(ledger):
+        if cleaned.removed.removed or cleaned.kept:
+            run_id = cleaned.run.run_id
+            notes.append(
+                f"run {run_id} had been killed: {len(cleaned.removed.removed)} of its files removed, {len(cleaned.kept)} kept"
+            )
+    prune(ledger)
+    return notes
 
 
 def _create(settings: Settings, places: Places) -> RunDirectory:
@@ -201,10 +228,14 @@ def _enter_layers(run: SessionRun, request: StartRequest, outer: Handover | None
     elif launch is not None and launch.overlay:
         run.walls = meet_overlay(run.settings, launch.overlay, run.layers)
     else:
-        covered = (*covered_places(run.policy, run.places), run.directory.directory(CANARY_DIRECTORY))
-        writable = tuple(writable_places(run.policy, run.places))
-        plan = WallPlan(writable, covered, run.directory.directory("overlay"), request.has_workers)
-        run.walls = enter_walls(run.settings, plan, run.layers)
+        run.walls = enter_walls(run.settings, wall_plan(run, request), run.layers)
+
+
+def wall_plan(run: SessionRun, request: StartRequest) -> WallPlan:
+    """What the kernel layers are to do for a run."""
+    covered = (*covered_places(run.policy, run.places), run.directory.directory(CANARY_DIRECTORY))
+    writable = tuple(writable_places(run.policy, run.places))
+    return WallPlan(writable, covered, run.directory.directory("overlay"), request.has_workers)
 
 
 def _install_hook(run: SessionRun) -> None:

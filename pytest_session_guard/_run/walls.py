@@ -91,7 +91,6 @@ def enter_walls(settings: Settings, plan: WallPlan, layers: dict[str, Layer]) ->
     _begin(settings, layers)
     if "overlay" in wanted_layers(settings):
         _enter_overlay(plan, layers, walls)
-    _insist(settings, layers)
     return walls
 
 
@@ -105,7 +104,6 @@ def meet_overlay(settings: Settings, address: str, layers: dict[str, Layer]) -> 
     walls = Walls()
     _begin(settings, layers)
     _take(attach(address), layers, walls)
-    _insist(settings, layers)
     return walls
 
 
@@ -116,7 +114,7 @@ def _begin(settings: Settings, layers: dict[str, Layer]) -> None:
         layers["hook"] = Layer("enforced")
 
 
-def _insist(settings: Settings, layers: dict[str, Layer]) -> None:
+def insist(settings: Settings, layers: dict[str, Layer]) -> None:
     """A layer that was asked for by name and is not there is an error, never a silent downgrade."""
     asked = () if settings.layers == ("auto",) else settings.layers
     for name in dict.fromkeys((*settings.require, *asked)):
@@ -137,6 +135,25 @@ def _enter_overlay(wall: WallPlan, layers: dict[str, Layer], walls: Walls) -> No
         layers["overlay"] = Layer("unavailable", problem.reason)
         return
     _take(overlay, layers, walls)
+
+
+def seal_if_needed(
+    settings: Settings, writable: Sequence[str], protected: Sequence[str], layers: dict[str, Layer]
+) -> None:
+    """Seal this process and all that it will start, where it was asked for or nothing better is there.
+
+    Last of all: it cannot be undone, and nothing can be mounted afterwards.
+    """
+    if "seal" not in wanted_layers(settings) or (settings.layers == ("auto",) and layers["overlay"].holds):
+        return
+    from pytest_session_guard._controls.seal import enter
+
+    try:
+        seal = enter(writable, protected)
+    except LayerUnavailableError as problem:
+        layers["seal"] = Layer("unavailable", problem.reason)
+        return
+    layers["seal"] = Layer(seal.status, seal.reason, seal.abi)
 
 
 def join_overlay(address: str, label: str, layers: dict[str, Layer]) -> Walls:
