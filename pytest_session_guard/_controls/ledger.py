@@ -156,6 +156,10 @@ class Journal:
         except OSError as problem:
             raise LedgerError(f"{self.run_directory}/{self.name}", problem.strerror or str(problem)) from problem
 
+    def close(self) -> None:
+        """Write no more; only a process that goes on living after its run needs this."""
+        Raw.close(self._fd)
+
 
 def lock_for_life(fd: int) -> bool:
     """Lock an open file until the last process that shares the descriptor is gone; whether that could be done.

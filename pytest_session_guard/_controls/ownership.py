@@ -45,7 +45,9 @@ class Ownership:
         self._pending: dict[str, tuple[int, bool]] = {}
         # No locks: a child that is forked while another thread holds one could never take it again.
         self._leaving: deque[tuple[str, str]] = deque()
-        self._by_object: dict[tuple[int, int], Identity] = {}
+        # By device and inode number, because most objects that are asked about are strangers and this tells fast; several,
+        # because numbers come again. Each identity with the count of paths at which it is known.
+        self._by_number: dict[tuple[int, int], dict[Identity, int]] = {}
         self.paths: dict[str, Identity] = {}
         # Announced by other processes of the run, and never recorded: killed in between, or not theirs after all.
         self.uncertain: set[str] = set()
@@ -96,7 +98,11 @@ class Ownership:
         self._remember(path, identity)
 
     def _remember(self, path: str, identity: Identity) -> None:
-        self._by_object[identity.device, identity.inode] = identity
+        if self.paths.get(path) == identity:
+            return
+        self.forget(path)
+        known = self._by_number.setdefault((identity.device, identity.inode), {})
+        known[identity] = known.get(identity, 0) + 1
         self.paths[path] = identity
 
     def moved(self, source: str, target: str) -> None:
@@ -133,16 +139,23 @@ class Ownership:
     def _rename(self, source: str, target: str) -> None:
         inside = [path for path in list(self.paths) if path == source or path.startswith(source + "/")]
         for path in inside:
-            identity = self.paths.pop(path, None)
+            identity = self.paths.get(path)
             if identity is not None:
-                self.paths[target + path[len(source) :]] = identity
+                self._remember(target + path[len(source) :], identity)
+                self.forget(path)
 
     def forget(self, path: str) -> None:
-        """Forget a path without a record."""
+        """Forget a path without a record, and its object unless that is known at another path too (hard links)."""
         identity = self.paths.pop(path, None)
-        # With a birth time the identity never comes again, and the object may live on under another name (hard links).
-        if identity is not None and identity.birth_ns is None:
-            self._by_object.pop((identity.device, identity.inode), None)
+        if identity is None:
+            return
+        number = identity.device, identity.inode
+        known = self._by_number.get(number, {})
+        known[identity] = known.get(identity, 1) - 1
+        if known[identity] <= 0:
+            del known[identity]
+        if not known:
+            self._by_number.pop(number, None)
 
     def owns(self, path: str, found: os.stat_result, ask_others: bool = False) -> bool:
         """Whether the object at ``path`` is one that the run created.
@@ -169,14 +182,13 @@ class Ownership:
 
     def is_own(self, identity: Identity) -> bool | None:
         """Whether the run made this very object; ``None`` when its file system cannot tell it from a later one."""
-        recorded = self._by_object.get((identity.device, identity.inode))
-        if recorded is None or recorded != identity:
+        if identity not in self._by_number.get((identity.device, identity.inode), ()):
             return False
         return None if identity.birth_ns is None else True
 
     def _knows(self, path: str, found: os.stat_result) -> bool:
-        recorded = self._by_object.get((found.st_dev, found.st_ino))
-        return recorded is not None and (recorded.birth_ns is None or birth_ns(path, found) == recorded.birth_ns)
+        known = self._by_number.get((found.st_dev, found.st_ino))
+        return known is not None and Identity(found.st_dev, found.st_ino, birth_ns(path, found)) in known
 
     def learn(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Take in what the run's other processes created, moved and removed."""

@@ -29,6 +29,7 @@ class _Primitives:
     fstat = staticmethod(os.fstat)
     readlink = staticmethod(os.readlink)
     fsdecode = staticmethod(os.fsdecode)
+    fsencode = staticmethod(os.fsencode)
     getcwd = staticmethod(os.getcwd)
 
 
@@ -232,7 +233,7 @@ def _read_statx(call: tuple[_Statx, Any], path: str | bytes | int, dir_fd: int |
     if isinstance(path, int):
         start, name, flags = path, b"", AT_EMPTY_PATH
     else:
-        start, name, flags = AT_FDCWD if dir_fd is None else dir_fd, os.fsencode(path), AT_SYMLINK_NOFOLLOW
+        start, name, flags = AT_FDCWD if dir_fd is None else dir_fd, _Primitives.fsencode(path), AT_SYMLINK_NOFOLLOW
     if function(start, name, flags, STATX_BTIME, buffer) != 0:
         return None
     # struct statx: stx_mask at 0, stx_btime (s64 seconds, u32 nanoseconds) at 80; see statx(2).

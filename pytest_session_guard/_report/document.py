@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,34 +95,20 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_run(value: object) -> bool:
-    if not isinstance(value, dict):
-        return False
-    finished = value.get("finished")
-    return (
-        isinstance(value.get("mode"), str)
-        and isinstance(value.get("rootdir"), str)
-        and (finished is None or (isinstance(finished, int | float) and not isinstance(finished, bool)))
-    )
+def _is_touch(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("violation"), bool)
 
 
-def _holds(fits: Callable[[object], bool]) -> Callable[[object], bool]:
-    """Whether a value is a list, or an object, of nothing but what fits."""
-
-    def holds(value: object) -> bool:
-        items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [None]
-        return all(fits(item) for item in items)
-
-    return holds
+def _object_of(fits: Callable[[Any], bool]) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, dict) and all(fits(item) for item in value.values())
 
 
 # The parts that a verdict rests on. A report that lacks one, or has something else in its place, proves nothing.
 SHAPES: Mapping[str, Callable[[object], bool]] = {
-    "run": _is_run,
-    "layers": lambda value: isinstance(value, dict) and _holds(_is_object)(value),
-    "canary": lambda value: isinstance(value, dict) and _holds(_is_text)(value),
-    "tests": lambda value: isinstance(value, dict) and _holds(_is_number)(value),
-    "touches": lambda value: isinstance(value, list) and _holds(_is_touch)(value),
+    "run": lambda value: isinstance(value, dict),
+    "layers": _object_of(lambda layer: isinstance(layer, dict) and isinstance(layer.get("status"), str)),
+    "tests": _object_of(_is_number),
+    "touches": lambda value: isinstance(value, list) and all(_is_touch(item) for item in value),
     "violations": _is_number,
     "verdict": lambda value: isinstance(value, str),
 }
@@ -138,23 +124,22 @@ def objections(
 ) -> list[str]:
     """Why a report does not show a guarded, clean run; empty when it does.
 
+    :param report: as `parse_report` gives it.
     :param rootdir: the real path of the checkout that the report must be about; ``""`` takes any.
     :param min_tests: how many tests must have run; a report about nothing proves nothing.
     """
     run, found = report["run"], []
-    if report["violations"] or any(touch.get("violation") for touch in report["touches"]):
-        found.append(f"the run has {report['violations'] or 'unnumbered'} violations")
+    violations = max(report["violations"], sum(touch["violation"] for touch in report["touches"]))
+    if violations:
+        found.append(f"the run has {violations} violations")
     if report["verdict"] != "clean" and not found:
         found.append(f"its verdict is {report['verdict']!r}, not 'clean'")
-    if MODE_RANK.get(run.get("mode"), -1) < MODE_RANK[require_mode]:
+    if _rank(run.get("mode")) < MODE_RANK[require_mode]:
         found.append(f"its mode is {run.get('mode')!r}, {require_mode!r} is required")
     if rootdir and run.get("rootdir") != rootdir:
         found.append(f"it is about {run.get('rootdir')!r}, not about {rootdir!r}")
-    for name in require_layers:
-        status = (report["layers"].get(name) or {}).get("status")
-        if status != "enforced":
-            found.append(f"layer {name!r} is {status or 'missing'}, it is required")
-    if not run.get("finished"):
+    found += _objections_to_layers(report, require_layers)
+    if not _is_time(run.get("finished")):
         found.append("the run did not finish")
     ran = sum(report["tests"].get(name, 0) for name in ("passed", "failed", "xfailed", "xpassed"))
     if ran < min_tests:
@@ -162,4 +147,24 @@ def objections(
     return found
 
 
-MODE_RANK: Mapping[Any, int] = {"off": 0, "report": 1, "enforce": 2}
+def _objections_to_layers(report: Mapping[str, Any], required: Sequence[str]) -> list[str]:
+    states = {name: layer["status"] for name, layer in report["layers"].items()}
+    found = [
+        f"layer {name!r} is {states.get(name, 'missing')}, it is required"
+        for name in required
+        if states.get(name) != "enforced"
+    ]
+    if "enforced" not in states.values():
+        found.append("no layer was enforced")
+    return found
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _rank(mode: object) -> int:
+    return MODE_RANK.get(mode, -1) if isinstance(mode, str) else -1
+
+
+MODE_RANK: Mapping[str, int] = {"off": 0, "report": 1, "enforce": 2}

@@ -45,12 +45,14 @@ VERBS: Final[Mapping[str, str]] = {
 
 def shown_path(path: str) -> str:
     """A path as a terminal may show it: quoted, control characters and lone bytes escaped."""
-    return repr(path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return repr(path)  # which escapes both, and every other character that does not print
 
 
 def printable(text: str) -> str:
     """Foreign text on one line: control characters and lone bytes escaped."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text)
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
+    )
 
 
 def headline(touch: Touch) -> str:
@@ -59,7 +61,7 @@ def headline(touch: Touch) -> str:
     verb = VERBS.get(event, "write")
     if touch.layer == "guard":
         verb = "guard-error"
-    return f"{verb} {touch.outcome}: {shown_path(touch.path)} {touch.reason}"
+    return printable(f"{verb} {touch.outcome}: {shown_path(touch.path)} {touch.reason}")
 
 
 def fix_for(touch: Touch) -> str:
@@ -79,9 +81,10 @@ def entry(touch: Touch, rootdir: str = "") -> str:
         who += f"   by: {relative(touch.file, rootdir)}:{touch.line} in {touch.function}"
     lines.append(who)
     if touch.process:
-        lines.append(f"  process: {touch.pid} {printable(touch.process)}")
+        lines.append(f"  process: {touch.pid} {touch.process}")
     lines += [f"  fix:  {fix_for(touch)}", f"  [{slug(touch)}]"]
-    return "\n".join(lines)
+    # Whatever the parts hold (names of files and tests, command lines), each stays on its line.
+    return "\n".join(printable(line) for line in lines)
 
 
 def slug(touch: Touch) -> str:
@@ -111,14 +114,12 @@ def section(touches: Sequence[Touch], rootdir: str, uncounted: int = 0) -> list[
     ordered = sorted(touches, key=lambda touch: (touch.nodeid, touch.time))
     full, rest = ordered[:SHOWN_IN_FULL], ordered[SHOWN_IN_FULL:]
     for nodeid, group in groupby(full, key=lambda touch: touch.nodeid):
-        lines.append(nodeid or "outside any test")
+        lines.append(printable(nodeid) or "outside any test")
         for touch in group:
             lines.extend("  " + line for line in entry(touch, rootdir).splitlines())
     hidden = len(rest) + uncounted
     if hidden:
-        lines.append(
-            f"and {hidden} more; --session-guard-json=PATH writes down all that are on record"
-        )
+        lines.append(f"and {hidden} more; --session-guard-json=PATH writes down all that are on record")
     return lines
 
 
@@ -129,7 +130,7 @@ def header(
     shown = ", ".join(
         name if status == "enforced" else f"{name} {status}" for name, status in layers.items() if status != "off"
     )
-    places = ", ".join(f"{zone} {tilde(path, home)}" for zone, path in zones)
+    places = ", ".join(f"{zone} {printable(tilde(path, home))}" for zone, path in zones)
     line = f"session-guard: {mode}; layers: {shown or 'none'}; {places}"
     return "; ".join([line, *notes])
 
@@ -144,6 +145,6 @@ def preserved_lines(paths: Sequence[str], run_id: str, rootdir: str) -> list[str
     head = (
         f"{len(paths)} {'file' if len(paths) == 1 else 'files'} of the workspace changed that existed before this run:"
     )
-    shown = [f"  {relative(path, rootdir)}" for path in paths[:10]]
+    shown = [f"  {printable(relative(path, rootdir))}" for path in paths[:10]]
     more = [f"  and {len(paths) - 10} more"] if len(paths) > 10 else []
     return [head, *shown, *more, f"  bring back: session-guard restore {run_id}"]

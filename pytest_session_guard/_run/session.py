@@ -126,6 +126,7 @@ class SessionRun(GuardRun):
             "mode": self.settings.mode,
             "rootdir": self.places.rootdir,
             "homes": self.places.homes,
+            "ledger": self.places.ledger,
             "covered": self.walls.covered,
             "layers": {name: layer.to_json() for name, layer in self.layers.items()},
         }

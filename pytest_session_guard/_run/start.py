@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pytest_session_guard._controls.audit import install, wrap_calls_without_events
@@ -89,10 +89,11 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     settings = request.settings
     outer = Handover.parse(environ) if request.worker else None
     launch = Introduction.take(environ)
-    places, policy, notes = prepare(
-        request, {**environ, "HOME": outer.home} if outer is not None and outer.home else environ
-    )
+    places, policy, notes = prepare(request, environ)
     if outer is not None:
+        # The controller looked before anything was redirected; a worker goes by what it saw.
+        policy, told = read_policy(outer.directory)
+        places = replace(places, homes=tuple(told["homes"]), ledger=told["ledger"])
         directory = RunDirectory(outer.directory, outer.run_id, outer.started_ns)
     elif launch is not None:
         directory = RunDirectory(launch.directory, launch.run_id, launch.started_ns)

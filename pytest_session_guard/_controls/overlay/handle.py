@@ -167,12 +167,20 @@ class Overlay:
         """
         namespaces.set_capabilities(self._before_entering.without(_DANGEROUS))
 
+    def release_keeper(self) -> None:
+        """Close this process's connection: the keeper and its memory (some 12 MiB) go with the last one.
+
+        For a run without workers, launcher and `pristine`. The walls stand and `changes` works on; `pristine`,
+        `restack`, `labels` and `stack` do not any more.
+        """
+        self._channel.close()
+
     def close(self) -> None:
         """Close the connection and the layers; once all processes of the run did, or ended, the layers are gone.
 
         The process stays in the namespace for as long as it lives. A forked child closes its own copies only.
         """
-        self._channel.close()
+        self.release_keeper()
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:

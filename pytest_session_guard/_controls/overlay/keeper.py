@@ -70,7 +70,8 @@ class Keeper:
             builder.take_hold()
             namespaces.unshare(namespaces.MOUNTS)
             try:
-                mounts.freeze("/")
+                if layout.read_only:
+                    mounts.freeze("/")
                 stack = Stack(label, builder.assemble(), open_own_namespace("mnt"), open_root(), layout)
             finally:
                 self.return_to_base()

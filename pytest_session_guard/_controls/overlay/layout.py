@@ -83,12 +83,14 @@ class Layout:
     :param uncovered: protected roots that do not exist and whose place is writable: nothing holds them.
     :param silent: protected roots whose place is read-only and no more: held, but a try leaves no trace.
     :param absent: writable places that do not exist, so they are as the place they would lie in.
+    :param read_only: whether the rest of the disk is; not so where the root directory itself is a writable place.
     """
 
     steps: tuple[Step, ...]
     uncovered: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
+    read_only: bool = True
 
 
 def lay_out(plan: OverlayPlan, disk: Surroundings) -> Layout:
@@ -98,7 +100,13 @@ def lay_out(plan: OverlayPlan, disk: Surroundings) -> Layout:
     draft.place_mounts_below_covers()
     draft.split_locked_covers()
     draft.place_sockets()
-    return Layout(tuple(draft.steps()), tuple(draft.uncovered), tuple(dict.fromkeys(draft.silent)), tuple(draft.absent))
+    return Layout(
+        tuple(draft.steps()),
+        tuple(draft.uncovered),
+        tuple(dict.fromkeys(draft.silent)),
+        tuple(draft.absent),
+        read_only=draft.roles.get("/") != "through",
+    )
 
 
 def ancestors(path: str) -> Iterator[str]:
@@ -125,6 +133,11 @@ class _Draft:
         # On a tie the stricter role wins.
         self.roles.update((path, "cover") for path in plan.overlaid)
         self.essential.update(plan.overlaid)
+        if self.roles.get("/") == "cover":
+            # A process cannot get below a mount on its own root; read-only it stays.
+            del self.roles["/"]
+            self.essential.discard("/")
+            self.silent.append("/")
         for path in plan.witnessed:
             if self.role_above(path) is None and self.disk.kind_of(path) == "directory":
                 self.roles.setdefault(path, "cover")
@@ -138,7 +151,7 @@ class _Draft:
 
     def place_missing_roots(self) -> None:
         for path in self.plan.overlaid:
-            if self.disk.kind_of(path) != "missing":
+            if path not in self.roles or self.disk.kind_of(path) != "missing":
                 continue
             del self.roles[path]
             self.essential.discard(path)
@@ -192,7 +205,7 @@ class _Draft:
         pinned: set[str] = set()
         for path in sorted(self.roles, key=_depth_first):
             role, above, kind = self.roles[path], self.role_above(path), self.disk.kind_of(path)
-            if kind == "missing" or self._is_there_already(path, role, above):
+            if path == "/" or kind == "missing" or self._is_there_already(path, role, above):
                 continue
             if above == "through":
                 for pin in self._unpinned_ancestors(path):

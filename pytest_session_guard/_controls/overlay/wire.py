@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import _socket
 import array
+import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 # SCM_MAX_FD is 253: a kernel refuses more in one message.
@@ -17,14 +19,13 @@ _INT_BYTES: Final = array.array("i").itemsize
 
 
 class Channel:
-    """One end of a connection.
+    """One end of a connection, held by its bare descriptor: a socket object left open would warn at exit.
 
     Sockets are made from ``_socket``: plugins replace ``socket.socket`` to keep tests off the network.
     """
 
     def __init__(self, descriptor: int) -> None:
-        self._socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, descriptor)
-        self._socket.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _MESSAGE_BYTES)
+        self._descriptor = descriptor
 
     @classmethod
     def pair(cls) -> tuple[Channel, Channel]:
@@ -39,12 +40,28 @@ class Channel:
         :raises OSError: nobody listens.
         """
         end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
-        end.connect("\0" + name)
+        try:
+            end.connect("\0" + name)
+        except OSError:
+            end.close()
+            raise
         return cls(end.detach())
 
     def fileno(self) -> int:
         """The descriptor."""
-        return self._socket.fileno()
+        return self._descriptor
+
+    @contextmanager
+    def _socket_for(self, timeout_s: float | None) -> Iterator[_socket.socket]:
+        if self._descriptor < 0:
+            raise OSError(errno.EBADF, "the connection to the keeper of the overlay was closed")
+        end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, self._descriptor)
+        try:
+            # Always said: a descriptor keeps whether it blocks, and a test may have set a default.
+            end.settimeout(timeout_s)
+            yield end
+        finally:
+            end.detach()
 
     def send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send a message, and descriptors with it.
@@ -52,13 +69,11 @@ class Channel:
         :raises OSError: the other end is gone.
         """
         body = json.dumps({**message, "descriptors": len(descriptors)}).encode("ascii")
-        self._send(body, descriptors[:_FDS_PER_MESSAGE])
-        for start in range(_FDS_PER_MESSAGE, len(descriptors), _FDS_PER_MESSAGE):
-            self._send(b"+", descriptors[start : start + _FDS_PER_MESSAGE])
-
-    def _send(self, body: bytes, descriptors: Sequence[int]) -> None:
-        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        self._socket.sendmsg([body], rights, _socket.MSG_NOSIGNAL)
+        with self._socket_for(None) as end:
+            end.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, _MESSAGE_BYTES)
+            _send(end, body, descriptors[:_FDS_PER_MESSAGE])
+            for start in range(_FDS_PER_MESSAGE, len(descriptors), _FDS_PER_MESSAGE):
+                _send(end, b"+", descriptors[start : start + _FDS_PER_MESSAGE])
 
     def receive(self, timeout_s: float | None = None) -> tuple[dict[str, Any], list[int]]:
         """The next message and its descriptors (close-on-exec).
@@ -66,23 +81,12 @@ class Channel:
         :raises EOFError: the other end is gone.
         :raises OSError: nothing came in time.
         """
-        self._socket.settimeout(timeout_s)
-        body, descriptors = self._receive()
-        message = json.loads(body)
-        while len(descriptors) < message["descriptors"]:
-            descriptors += self._receive()[1]
+        with self._socket_for(timeout_s) as end:
+            body, descriptors = _receive(end)
+            message = json.loads(body)
+            while len(descriptors) < message["descriptors"]:
+                descriptors += _receive(end)[1]
         return message, descriptors
-
-    def _receive(self) -> tuple[bytes, list[int]]:
-        body, ancillary, _, _ = self._socket.recvmsg(
-            _MESSAGE_BYTES, _socket.CMSG_SPACE(_FDS_PER_MESSAGE * _INT_BYTES), _socket.MSG_CMSG_CLOEXEC
-        )
-        if not body:
-            raise EOFError("the other end is gone")
-        descriptors = array.array("i")
-        for _, _, data in ancillary:
-            descriptors.frombytes(data[: len(data) - len(data) % _INT_BYTES])
-        return body, list(descriptors)
 
     def ask(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> tuple[dict[str, Any], list[int]]:
         """Send a request and wait for its answer.
@@ -93,7 +97,7 @@ class Channel:
         try:
             answer, received = self.receive(_REPLY_TIMEOUT_S)
         except EOFError:
-            raise ConnectionResetError("the keeper of the overlay is gone") from None
+            raise ConnectionResetError(errno.ECONNRESET, "the keeper of the overlay is gone") from None
         if "error" in answer:
             for descriptor in received:
                 os.close(descriptor)
@@ -102,12 +106,31 @@ class Channel:
 
     def peer_uid(self) -> int:
         """The user at the other end, as of the moment of connecting."""
-        credentials = self._socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 3 * _INT_BYTES)
+        with self._socket_for(None) as end:
+            credentials = end.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 3 * _INT_BYTES)
         return array.array("i", credentials)[1]
 
     def close(self) -> None:
-        """Close this end."""
-        self._socket.close()
+        """Close this end; a second time is no error."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _send(end: _socket.socket, body: bytes, descriptors: Sequence[int]) -> None:
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
+    end.sendmsg([body], rights, _socket.MSG_NOSIGNAL)
+
+
+def _receive(end: _socket.socket) -> tuple[bytes, list[int]]:
+    space = _socket.CMSG_SPACE(_FDS_PER_MESSAGE * _INT_BYTES)
+    body, ancillary, _, _ = end.recvmsg(_MESSAGE_BYTES, space, _socket.MSG_CMSG_CLOEXEC)
+    if not body:
+        raise EOFError("the other end is gone")
+    descriptors = array.array("i")
+    for _, _, data in ancillary:
+        descriptors.frombytes(data[: len(data) - len(data) % _INT_BYTES])
+    return body, list(descriptors)
 
 
 class Listener:

@@ -1,0 +1,110 @@
+"""What `session-guard doctor` tries, one trial a process: none of it can be taken back, so each gets a process of its own.
+
+A trial has a scratch directory that holds ``project`` (a rootdir), ``real`` (protected, with a file in it) and ``free``.
+It enters one layer as a run would, does harm in its own process and through a shell, and says what came of it. Whether
+the file is still as it was is looked at from outside, by `doctor`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pytest_session_guard._core.errors import LayerUnavailableError, SessionGuardError
+from pytest_session_guard._core.settings import Line, Settings
+from pytest_session_guard._run.finding import FILE
+
+
+
+def try_hook(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The audit hook: harm by this process and by a forked child must raise."""
+    answer = _start(scratch, environ, "hook")
+    answer["refused"] = _refuses_here(scratch)
+    return answer
+
+
+def try_overlay(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The overlay, over this user's real home and the scratch: harm by a shell must land in the throw-away layer."""
+    answer = _start(scratch, environ, "overlay")
+    if answer["status"] != "unavailable":
+        answer["seen_inside"] = _shell_harms(scratch)
+    return answer
+
+
+def try_seal(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The seal: harm by a shell must fail, and writing where it is allowed must not."""
+    from pytest_session_guard._controls.seal import enter
+
+    started = time.perf_counter()
+    seal = enter((f"{scratch}/free",))
+    answer = {"status": seal.status, "reason": seal.reason, "abi": seal.abi, "seconds": time.perf_counter() - started}
+    answer["refused"] = not _shell_harms(scratch)
+    with open(f"{scratch}/free/new.txt", "w", encoding="ascii") as file:
+        file.write("allowed")
+    return answer
+
+
+def try_manifest(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The manifest: harm by a shell must show as a difference."""
+    from pytest_session_guard._controls.manifest import Manifest
+
+    started = time.perf_counter()
+    manifest = Manifest.take([f"{scratch}/real"], lambda path: False)
+    seconds = time.perf_counter() - started
+    _shell_harms(scratch)
+    seen = any(difference.path.endswith(f"/{FILE}") for difference in manifest.differences())
+    return {"status": "enforced" if seen else "unavailable", "reason": "", "seconds": seconds, "seen": seen}
+
+
+TRIALS: Final[Mapping[str, Callable[[str, Mapping[str, str]], dict[str, Any]]]] = {
+    "hook": try_hook,
+    "overlay": try_overlay,
+    "seal": try_seal,
+    "manifest": try_manifest,
+}
+
+
+def attempt(name: str, scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What a trial says, also where the layer is not to be had."""
+    try:
+        return TRIALS[name](scratch, environ)
+    except LayerUnavailableError as problem:
+        return {"status": "unavailable", "reason": problem.reason}
+    except (SessionGuardError, OSError, ImportError, AttributeError) as problem:
+        return {"status": "unavailable", "reason": f"{type(problem).__name__}: {problem}"}
+
+
+def _start(scratch: str, environ: Mapping[str, str], layer: str) -> dict[str, Any]:
+    """Begin a run in the scratch project, with the hook and one layer."""
+    from pytest_session_guard._run.start import StartRequest, start
+
+    layers = tuple(dict.fromkeys(("hook", layer)))
+    settings = Settings(layers=layers, protect=(Line(f"{scratch}/real", "doctor"),))
+    started = time.perf_counter()
+    run = start(StartRequest(settings, f"{scratch}/project"), dict(environ))
+    seconds = time.perf_counter() - started
+    got = run.layers[layer]
+    return {**got.to_json(), "canary": run.canary.get(layer, "skipped"), "seconds": seconds}
+
+
+def _refuses_here(scratch: str) -> bool:
+    try:
+        with open(f"{scratch}/real/{FILE}", "w", encoding="ascii") as file:
+            file.write("harmed")
+    except PermissionError:
+        return True
+    return False
+
+
+def _shell_harms(scratch: str) -> bool:
+    """Let a shell overwrite the file; whether it could, as the shell sees it."""
+    script = 'echo harmed > "$0"'
+    if sys.platform == "win32":
+        command = ["cmd", "/c", f"echo harmed> {scratch}\\real\\{FILE}"]
+    else:
+        command = ["/bin/sh", "-c", script, os.path.join(scratch, "real", FILE)]
+    return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0

@@ -1,0 +1,99 @@
+"""Where the ledger of a checkout is, for commands that pytest does not start: nothing of pytest is imported."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import tomllib
+from typing import Any, Final
+
+from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.settings import BY_NAME, has_name
+from pytest_session_guard._host.identity import resolve_missing
+
+OPTION: Final = BY_NAME["session_guard_dir"]
+# Configuration files in pytest's order, and the table in each that is pytest's.
+INI_FILES: Final = (("pytest.ini", "pytest"), (".pytest.ini", "pytest"), ("tox.ini", "pytest"), ("setup.cfg", "tool:pytest"))
+TOML_FILES: Final = (
+    ("pytest.toml", (("pytest",),)),
+    (".pytest.toml", (("pytest",),)),
+    ("pyproject.toml", (("tool", "pytest", "ini_options"), ("tool", "pytest"))),
+)
+
+
+def find_rootdir(start: str) -> str:
+    """The nearest directory, upwards from ``start``, that holds a ledger or pytest's configuration; else ``start``."""
+    here = os.path.realpath(start)
+    candidate = here
+    while True:
+        if os.path.isdir(f"{candidate}/{OPTION.default}/runs") or configuration(candidate) is not None:
+            return candidate
+        above = os.path.dirname(candidate)
+        if above == candidate:
+            return here
+        candidate = above
+
+
+def state_directory(rootdir: str, given: str = "") -> str:
+    """Where a checkout's ledger is: as given, as its configuration says, or ``.session_guard`` in it.
+
+    :param given: what the command line says, absolute or relative to the rootdir.
+    :raises ConfigurationError: the directory has no name of its own.
+    """
+    told = given or str((configuration(rootdir) or {}).get(OPTION.ini, "")) or OPTION.default
+    if not has_name(told):
+        source = f"command line: {OPTION.flag}" if given else "the checkout's configuration"
+        raise ConfigurationError(OPTION.ini, source, f"is no directory of its own, got {told!r}", OPTION.allowed)
+    return resolve_missing(os.path.join(resolve_missing(os.path.abspath(rootdir)), os.path.expanduser(told)))
+
+
+def configuration(rootdir: str) -> dict[str, Any] | None:
+    """Pytest's own table in a directory's configuration files, or ``None`` when no file has one.
+
+    :raises ConfigurationError: a file cannot be read.
+    """
+    for name, tables in TOML_FILES:
+        found = _from_toml(f"{rootdir}/{name}", tables)
+        if found is not None:
+            return found
+    for name, section in INI_FILES:
+        found = _from_ini(f"{rootdir}/{name}", section)
+        if found is not None:
+            return found
+    return None
+
+
+def _from_toml(path: str, tables: tuple[tuple[str, ...], ...]) -> dict[str, Any] | None:
+    try:
+        with open(path, "rb") as file:
+            content = tomllib.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as problem:
+        raise _unreadable(path, problem) from problem
+    for names in tables:
+        table: Any = content
+        for name in names:
+            table = table.get(name) if isinstance(table, dict) else None
+        if isinstance(table, dict):
+            return table
+    return None
+
+
+def _from_ini(path: str, section: str) -> dict[str, Any] | None:
+    # Raw: a percent sign is no interpolation to pytest either.
+    parser = configparser.RawConfigParser(strict=False)
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, configparser.Error) as problem:
+        raise _unreadable(path, problem) from problem
+    if parser.has_section(section):
+        return dict(parser.items(section))
+    return {} if os.path.basename(path) in ("pytest.ini", ".pytest.ini") else None
+
+
+def _unreadable(path: str, problem: Exception) -> ConfigurationError:
+    return ConfigurationError(OPTION.ini, path, f"cannot be read: {problem}", f"a readable file, or {OPTION.flag}=PATH")

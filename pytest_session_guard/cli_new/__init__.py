@@ -1,0 +1,48 @@
+"""The ``session-guard`` command. Knows no pytest; every destructive command prints its plan with ``--dry-run``.
+
+A module a family of commands: `launching` (run) · `verifying` · `examining` (doctor) · `looking_back` (runs, show,
+restore, clean) · `setting_up` (discover, init) · `reporting` (report).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from pytest_session_guard._core.errors import SessionGuardError
+from pytest_session_guard.cli import examining, launching, looking_back, reporting, setting_up, verifying
+from pytest_session_guard.cli.console import NOT_DONE, print_error
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    :returns: 0 fine, 1 violations or refused removals, 2 bad usage, 3 the guard could not do its work.
+    """
+    options = build_parser().parse_args(arguments)
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except SessionGuardError as problem:
+        print_error(str(problem))
+        return NOT_DONE
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return NOT_DONE
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's parser."""
+    parser = argparse.ArgumentParser(
+        prog="session-guard", description="Guard test runs, and look after what they left."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for family in (launching, examining, looking_back, setting_up, reporting, verifying):
+        family.add(commands)
+    return parser
