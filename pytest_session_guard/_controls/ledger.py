@@ -128,6 +128,7 @@ class Journal:
         self.run_directory = run_directory
         self.label = label
         self.written = 0
+        self._torn = False
         self._open()
 
     def _open(self) -> None:
@@ -136,6 +137,7 @@ class Journal:
         path = f"{self.run_directory}/{self.name}"
         try:
             self._fd = keep_clear_of_low_numbers(open_for_append(path))
+            self._torn = False
             lock_for_life(self._fd)
         except OSError as problem:
             raise LedgerError(path, problem.strerror or str(problem)) from problem
@@ -145,15 +147,20 @@ class Journal:
 
         :raises LedgerError: it is not on disk; whatever it announces must not happen.
         """
+        before = -1
         try:
-            if Raw.getpid() != self.pid:
+            if Raw.getpid() != self.pid or self._torn:
                 self._open()
-            if Raw.fstat(self._fd).st_nlink == 0:
+            found = Raw.fstat(self._fd)
+            if found.st_nlink == 0:
                 # The write would succeed, into a file that nobody will ever read.
                 raise FileNotFoundError(errno.ENOENT, "it was deleted during the run")
+            before = found.st_size
             write_all(self._fd, encode_line(record))
             self.written += 1
         except OSError as problem:
+            # Half a line at the end of a file does no harm; in the middle it would be damage. The next record goes elsewhere.
+            self._torn = before >= 0 and Raw.fstat(self._fd).st_size != before
             raise LedgerError(f"{self.run_directory}/{self.name}", problem.strerror or str(problem)) from problem
 
     def close(self) -> None:

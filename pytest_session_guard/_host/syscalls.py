@@ -1,7 +1,6 @@
 """Raw system calls: the few that Python has no function for, and the errors they give.
 
-Everything here is bound on first use: importing ctypes costs two milliseconds that a run without kernel layers must
-not pay.
+Importing ctypes costs milliseconds, so whoever may do without kernel layers imports this only once they are wanted.
 """
 
 from __future__ import annotations

@@ -62,7 +62,9 @@ def _of_report(report: Mapping[str, Any], gives: str) -> Finding:
 
 def check_children(environ: Mapping[str, str]) -> Finding:
     """Whether a Python child finds the start-up file that brings it the hook."""
-    gives = "Python children are guarded from their start, also with -E and -I (with -S the kernel layers alone hold them)"
+    gives = (
+        "Python children are guarded from their start, also with -E and -I (with -S the kernel layers alone hold them)"
+    )
     code = f"import sys; print({STARTUP_MODULE!r} in sys.modules)"
     missed = []
     for shown, flags in CHILD_FLAGS:
@@ -95,7 +97,9 @@ def check_ledger(state_directory: str) -> Finding:
     if problem_of_locks:
         return _failed("ledger", gives, f"native file locks are not to be had there: {problem_of_locks}")
     if not has_birth_times:
-        reason = "its file system keeps no birth times, so files made there by a run can only be told apart by their marker"
+        reason = (
+            "its file system keeps no birth times, so files made there by a run can only be told apart by their marker"
+        )
         return Finding("ledger", "partial", gives, reason, advice_for("ledger", reason))
     return Finding("ledger", "enforced", gives)
 

@@ -70,7 +70,14 @@ def examine(state_directory: str, environ: Mapping[str, str]) -> Examination:
 
 # What an outer run, or an outer pytest, left in the environment: a trial is a run of its own.
 _INHERITED: Final = frozenset(
-    (RUN_VARIABLE, "SESSION_GUARD", "SESSION_GUARD_LAUNCH", "PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER")
+    (
+        RUN_VARIABLE,
+        "SESSION_GUARD",
+        "SESSION_GUARD_LAUNCH",
+        "PYTEST_ADDOPTS",
+        "PYTEST_CURRENT_TEST",
+        "PYTEST_XDIST_WORKER",
+    )
 )
 
 
@@ -135,13 +142,16 @@ def machine_facts() -> dict[str, Any]:
     return facts
 
 
+_CONTAINER_VARIABLE: Final = "container"  # systemd's convention, in small letters
+
+
 def container() -> str:
     """Which container this is, as far as its signs say, or ``""``."""
     if os.path.exists("/.dockerenv"):
         return "docker"
     if os.path.exists("/run/.containerenv"):
         return "podman"
-    return os.environ.get("container", "") or ("kubernetes" if "KUBERNETES_SERVICE_HOST" in os.environ else "")
+    return os.environ.get(_CONTAINER_VARIABLE, "") or ("kubernetes" if "KUBERNETES_SERVICE_HOST" in os.environ else "")
 
 
 def first_line(path: str) -> str | None:

@@ -41,9 +41,9 @@ def scratch_directory() -> Iterator[str]:
     """A scratch directory as `trials` needs it, gone afterwards."""
     scratch = os.path.realpath(tempfile.mkdtemp(prefix="session-guard-doctor-"))
     try:
-        for name in ("project", "real", "free"):
+        for name in ("project", "data", "free"):
             os.mkdir(f"{scratch}/{name}")
-        with open(f"{scratch}/real/{FILE}", "w", encoding="ascii") as file:
+        with open(f"{scratch}/data/{FILE}", "w", encoding="ascii") as file:
             file.write(CONTENT)
         yield scratch
     finally:
@@ -55,9 +55,7 @@ def scratch_directory() -> Iterator[str]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def run_quietly(
-    command: Sequence[str], environ: Mapping[str, str], directory: str
-) -> subprocess.CompletedProcess[str]:
+def run_quietly(command: Sequence[str], environ: Mapping[str, str], directory: str) -> subprocess.CompletedProcess[str]:
     """Run a command of a check; one that does not come back in time counts as failed."""
     try:
         return subprocess.run(
@@ -78,7 +76,7 @@ def run_quietly(
 def is_harmed(scratch: str) -> bool:
     """Whether the protected file of a scratch directory is another one now."""
     try:
-        with open(f"{scratch}/real/{FILE}", encoding="ascii") as file:
+        with open(f"{scratch}/data/{FILE}", encoding="ascii") as file:
             return file.read() != CONTENT
     except OSError:
         return True

@@ -23,6 +23,7 @@ from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.places import declared_rules, expand, mark_basetemp, zones_of
 from pytest_session_guard._run.retreat import Retreat, move_home
+from pytest_session_guard._run.walls import covered_places, writable_places
 
 GREEN: Final = frozenset({0, 5})
 DECLARABLE: Final[Mapping[str, Zone]] = {zone.value: zone for zone in (Zone.PROTECTED, Zone.SHARED, Zone.FREE)}
@@ -79,7 +80,12 @@ class SessionRun(GuardRun):
                 raise ConfigurationError("zones", line.source, f"names an unknown zone, got {word!r}", allowed)
             rules += declared_rules(DECLARABLE[word], expand("zones", line, self.places), line, line.source)
         if rules:
+            before = {*writable_places(self.policy, self.places), *covered_places(self.policy, self.places)}
             self.use(extended(self.policy, rules))
+            self.walls.extend(
+                [place for place in writable_places(self.policy, self.places) if place not in before],
+                [place for place in covered_places(self.policy, self.places) if place not in before],
+            )
             if self.is_controller:
                 self.tell_children()
         for text in (text for answer in redirects for text in answer or ()):

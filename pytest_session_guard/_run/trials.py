@@ -1,6 +1,6 @@
 """What `session-guard doctor` tries, one trial a process: none of it can be taken back, so each gets a process of its own.
 
-A trial has a scratch directory that holds ``project`` (a rootdir), ``real`` (protected, with a file in it) and ``free``.
+A trial has a scratch directory that holds ``project`` (a rootdir), ``data`` (protected, with a file in it) and ``free``.
 It enters one layer as a run would, does harm in its own process and through a shell, and says what came of it. Whether
 the file is still as it was is looked at from outside, by `doctor`.
 """
@@ -17,7 +17,6 @@ from typing import Any, Final
 from pytest_session_guard._core.errors import LayerUnavailableError, SessionGuardError
 from pytest_session_guard._core.settings import Line, Settings
 from pytest_session_guard._run.finding import FILE
-
 
 
 def try_hook(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def try_manifest(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
     from pytest_session_guard._controls.manifest import Manifest
 
     started = time.perf_counter()
-    manifest = Manifest.take([f"{scratch}/real"], lambda path: False)
+    manifest = Manifest.take([f"{scratch}/data"], lambda path: False)
     seconds = time.perf_counter() - started
     _shell_harms(scratch)
     seen = any(difference.path.endswith(f"/{FILE}") for difference in manifest.differences())
@@ -83,7 +82,7 @@ def _start(scratch: str, environ: Mapping[str, str], layer: str) -> dict[str, An
     from pytest_session_guard._run.start import StartRequest, start
 
     layers = tuple(dict.fromkeys(("hook", layer)))
-    settings = Settings(layers=layers, protect=(Line(f"{scratch}/real", "doctor"),))
+    settings = Settings(layers=layers, protect=(Line(f"{scratch}/data", "doctor"),))
     started = time.perf_counter()
     run = start(StartRequest(settings, f"{scratch}/project"), dict(environ))
     seconds = time.perf_counter() - started
@@ -93,7 +92,7 @@ def _start(scratch: str, environ: Mapping[str, str], layer: str) -> dict[str, An
 
 def _refuses_here(scratch: str) -> bool:
     try:
-        with open(f"{scratch}/real/{FILE}", "w", encoding="ascii") as file:
+        with open(f"{scratch}/data/{FILE}", "w", encoding="ascii") as file:
             file.write("harmed")
     except PermissionError:
         return True
@@ -104,7 +103,7 @@ def _shell_harms(scratch: str) -> bool:
     """Let a shell overwrite the file; whether it could, as the shell sees it."""
     script = 'echo harmed > "$0"'
     if sys.platform == "win32":
-        command = ["cmd", "/c", f"echo harmed> {scratch}\\real\\{FILE}"]
+        command = ["cmd", "/c", f"echo harmed> {scratch}\\data\\{FILE}"]
     else:
-        command = ["/bin/sh", "-c", script, os.path.join(scratch, "real", FILE)]
+        command = ["/bin/sh", "-c", script, os.path.join(scratch, "data", FILE)]
     return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0

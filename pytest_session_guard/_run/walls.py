@@ -71,6 +71,15 @@ class Walls:
         """
         return () if self.overlay is None else self.overlay.changes()
 
+    def extend(self, writable: Sequence[str], covered: Sequence[str]) -> None:
+        """Follow a policy that grew after the layers were entered.
+
+        :raises LayerUnavailableError: the overlay cannot follow, so it would hide what the policy lets through.
+        """
+        if self.overlay is not None and (writable or covered):
+            self.overlay.extend(writable, covered)
+            self.covered = tuple(layer.path for layer in self.overlay.layers)
+
     @property
     def address(self) -> str:
         """By which workers and children of the run find the overlay, or ``""``."""

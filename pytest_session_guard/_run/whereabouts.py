@@ -13,7 +13,12 @@ from pytest_session_guard._host.identity import resolve_missing
 
 OPTION: Final = BY_NAME["session_guard_dir"]
 # Configuration files in pytest's order, and the table in each that is pytest's.
-INI_FILES: Final = (("pytest.ini", "pytest"), (".pytest.ini", "pytest"), ("tox.ini", "pytest"), ("setup.cfg", "tool:pytest"))
+INI_FILES: Final = (
+    ("pytest.ini", "pytest"),
+    (".pytest.ini", "pytest"),
+    ("tox.ini", "pytest"),
+    ("setup.cfg", "tool:pytest"),
+)
 TOML_FILES: Final = (
     ("pytest.toml", (("pytest",),)),
     (".pytest.toml", (("pytest",),)),

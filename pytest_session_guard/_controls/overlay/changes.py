@@ -114,13 +114,19 @@ class LayerReader:
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         self._fine = has_fine_times()
-        self._untouched: tuple[int, ...] | None = _stamp(System.fstat(layer.upper_fd))
-        with System.scandir(layer.upper_fd) as entries:
-            if any(True for _ in entries):
-                self._untouched = None
+        self._untouched = self._stamp_if_untouched()
         self._seen: dict[str, _Seen] = {}
         self._now: dict[str, _Seen] = {}
         self._changes: list[Change] = []
+
+    def _stamp_if_untouched(self) -> tuple[int, ...] | None:
+        """The stamp of the upper root, if it is as it was made; another process may have been at work before."""
+        status = System.fstat(self.layer.upper_fd)
+        real = System.fstat(self.layer.lower_fd)
+        with System.scandir(self.layer.upper_fd) as entries:
+            is_empty = next(entries, None) is None
+        as_made = rights_of(status) == self.layer.root_rights and status.st_mtime_ns == real.st_mtime_ns
+        return _stamp(status) if is_empty and as_made else None
 
     def changes(self) -> list[Change]:
         """What is new since the last call. An untouched layer costs one system call.

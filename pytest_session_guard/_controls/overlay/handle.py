@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -66,6 +66,32 @@ class Overlay:
             for index, (path, name, rights) in enumerate(answer["layers"])
         )
         self._readers = [LayerReader(layer) for layer in self.layers]
+
+    def extend(self, writable: Sequence[str], overlaid: Sequence[str]) -> None:
+        """Add places to the plan, for this process, its children and the workers to come.
+
+        :param writable: real paths that shall be as writable as they are; those that do not exist are in `absent`.
+        :param overlaid: real roots that shall get an overlay on top.
+        :raises LayerUnavailableError: it was refused; what was mounted by then stays.
+        """
+        known = {layer.path: layer for layer in self.layers}
+        request = {"ask": "extend", "label": self.label, "path": "", "writable": writable, "overlaid": overlaid}
+        try:
+            answer, descriptors = self._ask_about_here(request)
+        except OSError as problem:
+            raise LayerUnavailableError(LAYER, f"no further places can be added: {problem.strerror}") from problem
+        readers, layers = self._readers, self.layers
+        for descriptor in (self._namespace_fd, self._root_fd, self._users_fd):
+            os.close(descriptor)
+        self._take(answer, descriptors)
+        # Layers that were there before keep their readers, which know what has been told of them already.
+        fresh = [reader for reader in self._readers if reader.layer.path not in known]
+        for layer in self.layers:
+            if layer.path in known:
+                os.close(layer.upper_fd)
+                os.close(layer.lower_fd)
+        self.layers = (*layers, *(reader.layer for reader in fresh))
+        self._readers = [*readers, *fresh]
 
     def changes(self) -> list[Change]:
         """What is new in the upper layers since the last call, or since the start; microseconds when nothing is.
@@ -132,7 +158,7 @@ class Overlay:
         finally:
             self._ask_about_here({"ask": "hide", "path": path})
 
-    def _ask_about_here(self, request: dict[str, Any]) -> None:
+    def _ask_about_here(self, request: dict[str, Any]) -> tuple[dict[str, Any], list[int]]:
         """Have a mount of this namespace made or taken away; a working directory in it is looked up again."""
         if os.getpid() != self._pid:
             # A forked child must not share its parent's conversation.
@@ -140,13 +166,14 @@ class Overlay:
         before = os.getcwd()
         here, root = keeper.open_own_namespace("mnt"), keeper.open_root()
         try:
-            self._channel.ask(request, [here, root])
+            answer = self._channel.ask(request, [here, root])
         finally:
             os.close(here)
             os.close(root)
         if (before + "/").startswith(request["path"] + "/"):
             # The nearest that is left: a directory made in a pristine view went with it.
             os.chdir(next(place for place in (before, *ancestors(before)) if os.path.isdir(place)))
+        return answer
 
     def keep_rights_for_workers(self) -> None:
         """Let programs started from here join a stack of their own (`attach`, then `restack`).

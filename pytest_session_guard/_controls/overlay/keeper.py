@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import select
 import warnings
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, replace
 from itertools import chain
 from typing import Any, Final, NoReturn
 
@@ -72,12 +72,56 @@ class Keeper:
             try:
                 if layout.read_only:
                     mounts.freeze("/")
-                stack = Stack(label, builder.assemble(), open_own_namespace("mnt"), open_root(), layout)
+                stack = Stack(self._unused(label), builder.assemble(), open_own_namespace("mnt"), open_root(), layout)
             finally:
                 self.return_to_base()
         finally:
             builder.let_go()
         self.stacks.append(stack)
+        return stack
+
+    def _unused(self, label: str) -> str:
+        """The label itself, unless a worker of that name died and came again."""
+        again = [stack for stack in self.stacks if stack.label.partition("#")[0] == label]
+        return f"{label}#{len(again) + 1}" if again else label
+
+    def stack(self, label: str) -> Stack:
+        """The stack of a label.
+
+        :raises LookupError: there is none.
+        """
+        for stack in self.stacks:
+            if stack.label == label:
+                return stack
+        raise LookupError(f"no stack of that label: {label!r}")
+
+    def extend(self, label: str, more: OverlayPlan, namespace_fd: int, root_fd: int) -> Stack:
+        """Add places to the plan: in the stack of a process that stands in it already, and in all stacks to come.
+
+        :raises OSError: the kernel refused; what was mounted by then stays.
+        """
+        stack = next(stack for stack in self.stacks if stack.label == label)
+        writable = tuple(dict.fromkeys((*self.plan.writable, *more.writable)))
+        overlaid = tuple(dict.fromkeys((*self.plan.overlaid, *more.overlaid)))
+        plan = replace(self.plan, writable=writable, overlaid=overlaid)
+        layout = lay_out(plan, construction.survey(locked=self.own_users))
+        fresh = {*more.writable, *more.overlaid} - {step.path for step in stack.layout.steps}
+        # What lay below a new place is hidden by it, so it is mounted on top again.
+        steps = tuple(s for s in layout.steps if any(s.path == path or s.path.startswith(path + "/") for path in fresh))
+        builder = Builder(plan, Layout(steps), self.place)
+        try:
+            builder.take_hold()
+            enter_mounts(namespace_fd, root_fd)
+            try:
+                built = builder.assemble()
+            finally:
+                self.return_to_base()
+        finally:
+            builder.let_go()
+        self.plan = plan
+        stack.layout = layout
+        stack.built.layers += built.layers
+        stack.built.shortfalls += built.shortfalls
         return stack
 
     def show_pristine(self, path: str, namespace_fd: int, root_fd: int) -> None:
@@ -307,21 +351,27 @@ def serve(keeper: Keeper, first: Channel) -> None:
 
 
 def heed(keeper: Keeper, channel: Channel) -> bool:
-    """Answer one request; `False` when the other end is gone."""
+    """Answer one request; `False` when the other end is gone, or talks what this does not understand."""
     try:
         request, descriptors = channel.receive()
-    except (EOFError, OSError):
+    except (EOFError, OSError, ValueError, LookupError):
         return False
     try:
         answer(keeper, channel, request, descriptors)
-    except BrokenPipeError:
-        return False
     except Exception as problem:
         # Whoever asked is told; the others are served on.
-        channel.send(described(problem))
+        return _told(channel, described(problem))
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
+    return True
+
+
+def _told(channel: Channel, message: dict[str, Any]) -> bool:
+    try:
+        channel.send(message)
+    except OSError:
+        return False
     return True
 
 
@@ -335,10 +385,12 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
         case "build":
             send_stack(keeper, channel, keeper.build_stack(request["label"]))
         case "read":
-            stack = next(stack for stack in keeper.stacks if stack.label == request["label"])
-            send_stack(keeper, channel, stack)
+            send_stack(keeper, channel, keeper.stack(request["label"]))
         case "labels":
             channel.send({"labels": [stack.label for stack in keeper.stacks]})
+        case "extend":
+            more = OverlayPlan(tuple(request["writable"]), tuple(request["overlaid"]), keeper.plan.scratch)
+            send_stack(keeper, channel, keeper.extend(request["label"], more, *descriptors))
         case "show":
             keeper.show_pristine(request["path"], *descriptors)
             channel.send({})

@@ -146,8 +146,11 @@ class Listener:
         return self._socket.fileno()
 
     def accept(self) -> Channel | None:
-        """The next connection; `None` for one of another user, which is closed."""
-        descriptor, _ = self._socket._accept()  # type: ignore[attr-defined]  # what socket.accept itself calls
+        """The next connection; `None` for one of another user, which is closed, and for one that is gone already."""
+        try:
+            descriptor, _ = self._socket._accept()  # type: ignore[attr-defined]  # what socket.accept itself calls
+        except OSError:
+            return None
         channel = Channel(descriptor)
         # Abstract names have no permissions.
         if channel.peer_uid() == os.geteuid():

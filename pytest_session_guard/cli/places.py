@@ -7,9 +7,7 @@ import argparse
 
 def add_places(command: argparse.ArgumentParser) -> None:
     """Let a command be told where the ledger is."""
-    command.add_argument(
-        "--rootdir", metavar="DIR", help="the checkout (default: the nearest one, upwards from here)"
-    )
+    command.add_argument("--rootdir", metavar="DIR", help="the checkout (default: the nearest one, upwards from here)")
     command.add_argument(
         "--session-guard-dir", default="", metavar="PATH", help="its ledger (default: as its configuration says)"
     )

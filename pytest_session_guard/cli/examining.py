@@ -11,12 +11,15 @@ from pytest_session_guard.cli.console import FINE, NOT_DONE, Commands, say, say_
 from pytest_session_guard.cli.places import add_places, ledger_of
 
 if TYPE_CHECKING:
-    from pytest_session_guard._run.doctor import Examination, Finding
+    from pytest_session_guard._run.doctor import Examination
+    from pytest_session_guard._run.finding import Finding
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Offer ``doctor``, and the trials that it makes in processes of their own."""
-    doctor = commands.add_parser("doctor", help="try every layer on this machine; say what it gives, or why not and what to do")
+    doctor = commands.add_parser(
+        "doctor", help="try every layer on this machine; say what it gives, or why not and what to do"
+    )
     doctor.add_argument("--json", action="store_true", help="say it as JSON")
     add_places(doctor)
     doctor.set_defaults(run=run_doctor)

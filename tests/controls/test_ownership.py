@@ -1,0 +1,331 @@
+"""What counts as the run's own, and how it follows renames, removals and the work of other processes."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_session_guard._controls import ownership as ownership_module
+from pytest_session_guard._controls.ownership import SETTLE_WINDOW_NS, Ownership, grain_ns
+from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.records import Identity
+from pytest_session_guard._host.identity import identity_of
+
+
+class Run:
+    """An `Ownership` with its records, and those of another process to learn from."""
+
+    def __init__(self) -> None:
+        self.records: list[Any] = []
+        self.others: list[dict[str, Any]] = []
+        self.ownership = Ownership(self.records.append, self._take_others)
+
+    def _take_others(self) -> list[dict[str, Any]]:
+        taken, self.others = self.others, []
+        return taken
+
+    def create(self, path: Path, directory: bool = False) -> Path:
+        self.ownership.intend(str(path), directory)
+        if directory:
+            path.mkdir()
+        else:
+            path.write_bytes(b"made")
+        return path
+
+    def owns(self, path: Path, ask_others: bool = False) -> bool:
+        return self.ownership.owns(str(path), path.lstat(), ask_others)
+
+    @property
+    def kinds(self) -> list[str]:
+        return [record["kind"] for record in self.records]
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run()
+
+
+def test_an_intent_is_written_down_before_and_the_object_after(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+
+    assert run.kinds == ["intent"]
+    run.ownership.settle()
+    assert run.kinds == ["intent", "created"]
+    assert run.records[1]["identity"] == identity_of(str(path)).to_json()
+    assert run.owns(path)
+
+
+def test_an_intent_that_came_to_nothing_is_nothing(run: Run, tmp_path: Path) -> None:
+    run.ownership.intend(str(tmp_path / "a"), False)
+    run.ownership.settle()
+
+    assert run.ownership.paths == {}
+    assert run.kinds == ["intent"]
+
+
+def test_an_intent_waits_for_a_thread_that_is_slow(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    run.ownership.intend(str(path), False)
+    run.ownership.settle()
+    path.write_bytes(b"made a moment later")
+
+    assert run.owns(path)
+
+
+def test_an_intent_is_forgotten_after_a_while(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.ownership.intend(str(tmp_path / "a"), False)
+    later = ownership_module.stamp_clock_ns() + SETTLE_WINDOW_NS + 1
+    monkeypatch.setattr(ownership_module, "stamp_clock_ns", lambda: later)
+    run.ownership.settle()
+
+    assert run.ownership._pending == {}
+
+
+def test_an_object_that_was_there_before_the_intent_is_not_ours(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"there before")
+    time.sleep(0.02)
+    run.ownership.intend(str(path), False)
+
+    assert not run.owns(path)
+
+
+def test_an_object_born_long_after_the_intent_is_not_ours(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long_ago = ownership_module.stamp_clock_ns() - SETTLE_WINDOW_NS - 1_000_000_000
+    monkeypatch.setattr(ownership_module, "stamp_clock_ns", lambda: long_ago)
+    path = run.create(tmp_path / "a")
+
+    assert not run.owns(path)
+
+
+def test_another_name_of_a_fresh_foreign_object_is_not_ours(run: Run, tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    alias = tmp_path / "alias"
+    run.ownership.intend(str(alias), False)
+    real.write_bytes(b"a live application's, made this very moment")
+    alias.hardlink_to(real)
+
+    assert not run.owns(alias)
+
+
+def test_another_name_of_an_own_object_is_ours(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    assert run.owns(path)
+    run.ownership.intend(str(tmp_path / "b"), False)
+    (tmp_path / "b").hardlink_to(path)
+    run.ownership.removed(str(path))
+    path.unlink()
+
+    assert run.owns(tmp_path / "b")
+    assert set(run.ownership.paths) == {str(tmp_path / "b")}
+
+
+@pytest.mark.parametrize(
+    ("moment_ns", "grain"),
+    [
+        pytest.param(1_795_164_476_000_000_000, 2_000_000_000, id="seconds"),
+        pytest.param(1_795_164_476_120_000_000, 10_000_000, id="hundredths"),
+        pytest.param(1_795_164_476_123_456_000, 1_000, id="microseconds"),
+        pytest.param(1_795_164_476_123_456_700, 0, id="finer"),
+    ],
+)
+def test_the_grain_of_a_stamp_is_seen_in_its_zeros(moment_ns: int, grain: int) -> None:
+    assert grain_ns(moment_ns) == grain
+
+
+def test_on_a_file_system_with_one_second_times_creations_are_still_ours(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_seconds(path: str, found: os.stat_result) -> int:
+        return found.st_ctime_ns // 1_000_000_000 * 1_000_000_000
+
+    monkeypatch.setattr(ownership_module, "birth_ns", in_seconds)
+    path = run.create(tmp_path / "a")
+
+    assert run.owns(path)
+
+
+def test_without_birth_times_the_ledger_cannot_tell_for_a_removal(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ownership_module, "birth_ns", lambda path, found: None)
+    path = run.create(tmp_path / "a")
+    found = path.lstat()
+
+    assert run.owns(path)
+    assert run.ownership.is_own(Identity(found.st_dev, found.st_ino)) is None
+    assert run.ownership.is_own(Identity(found.st_dev, found.st_ino, 5)) is False
+    run.ownership.removed(str(path))
+    path.unlink()
+    run.ownership.settle()
+    assert run.ownership.is_own(Identity(found.st_dev, found.st_ino)) is False
+
+
+def test_an_inode_number_that_comes_again_is_not_ours(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    run.ownership.settle()
+    number = path.stat().st_ino
+    for _ in range(200):
+        path.unlink()
+        path.write_bytes(b"somebody else's")
+        if path.stat().st_ino == number:
+            break
+
+    assert not run.owns(path)
+
+
+def test_a_rename_takes_everything_below_along(run: Run, tmp_path: Path) -> None:
+    directory = run.create(tmp_path / "d", directory=True)
+    run.create(directory / "a")
+    run.ownership.settle()
+    run.ownership.moved(str(directory), str(tmp_path / "e"))
+    directory.rename(tmp_path / "e")
+    run.ownership.settle()
+
+    assert set(run.ownership.paths) == {str(tmp_path / "e"), str(tmp_path / "e" / "a")}
+    assert run.owns(tmp_path / "e" / "a")
+
+
+def test_a_rename_that_failed_moves_nothing(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    run.ownership.settle()
+    run.ownership.moved(str(path), str(tmp_path / "no" / "where"))
+    run.ownership.settle()
+
+    assert set(run.ownership.paths) == {str(path)}
+
+
+def test_a_removal_that_failed_forgets_nothing(run: Run, tmp_path: Path) -> None:
+    directory = run.create(tmp_path / "d", directory=True)
+    run.create(directory / "a")
+    run.ownership.settle()
+    run.ownership.removed(str(directory))
+    with pytest.raises(OSError, match="not empty"):
+        directory.rmdir()
+    run.ownership.settle()
+
+    assert str(directory) in run.ownership.paths
+
+
+def test_a_removal_is_forgotten_and_memory_stays_flat(run: Run, tmp_path: Path) -> None:
+    for _ in range(20):
+        path = run.create(tmp_path / "a")
+        assert run.owns(path)
+        run.ownership.removed(str(path))
+        path.unlink()
+        run.ownership.settle()
+
+    assert run.ownership.paths == {}
+
+
+def test_a_path_used_again_after_a_rename_holds_the_new_object(run: Run, tmp_path: Path) -> None:
+    first = run.create(tmp_path / "tmp")
+    assert run.owns(first)
+    run.ownership.moved(str(first), str(tmp_path / "final"))
+    first.rename(tmp_path / "final")
+    second = run.create(tmp_path / "tmp")
+    assert run.owns(second)
+
+    assert run.ownership.paths == {
+        str(tmp_path / "tmp"): identity_of(str(second)),
+        str(tmp_path / "final"): identity_of(str(tmp_path / "final")),
+    }
+
+
+def test_what_another_process_made_is_asked_for_only_when_it_matters(run: Run, tmp_path: Path) -> None:
+    other = Run()
+    path = other.create(tmp_path / "a")
+    other.ownership.settle()
+    run.others = list(other.records)
+
+    assert not run.owns(path)
+    assert run.owns(path, ask_others=True)
+    assert run.owns(path)
+
+
+def test_what_another_process_moved_and_removed_is_learned_in_order(run: Run, tmp_path: Path) -> None:
+    other = Run()
+    path = other.create(tmp_path / "tmp")
+    assert other.owns(path)
+    other.ownership.moved(str(path), str(tmp_path / "final"))
+    path.rename(tmp_path / "final")
+    again = other.create(tmp_path / "tmp")
+    assert other.owns(again)
+    gone = other.create(tmp_path / "gone")
+    assert other.owns(gone)
+    other.ownership.removed(str(gone))
+    gone.unlink()
+    batch = [other.create(tmp_path / name) for name in ("x", "y")]
+    other.ownership.settle()
+    other.records.append({"kind": "removed", "paths": [str(item) for item in batch]})
+    for item in batch:
+        item.unlink()
+
+    run.ownership.learn(other.records)
+
+    assert run.ownership.paths == {
+        str(tmp_path / "tmp"): identity_of(str(again)),
+        str(tmp_path / "final"): identity_of(str(tmp_path / "final")),
+    }
+
+
+def test_an_older_object_with_the_same_number_does_not_hide_the_one_that_stands(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    assert run.owns(path)
+    own = identity_of(str(path))
+    # Journals of several processes are read one after the other, not in order of time.
+    older = Identity(own.device, own.inode, (own.birth_ns or 0) - 1_000_000_000)
+
+    run.ownership.learn([{"kind": "created", "path": str(tmp_path / "long gone"), "identity": older.to_json()}])
+
+    assert run.owns(path)
+    assert run.ownership.is_own(older) is True
+
+
+def test_an_artifact_replaced_by_another_is_forgotten(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    assert run.owns(path)
+    first = identity_of(str(path))
+    fresh = run.create(tmp_path / "fresh")
+    assert run.owns(fresh)
+    run.ownership.moved(str(fresh), str(path))
+    fresh.replace(path)
+
+    assert run.owns(path)
+    assert run.ownership.is_own(first) is False
+    assert set(run.ownership.paths) == {str(path)}
+
+
+def test_what_cannot_be_written_down_is_not_begun(tmp_path: Path) -> None:
+    def full(record: object) -> None:
+        raise LedgerError("journal", "no space left")
+
+    ownership = Ownership(full, list)
+
+    with pytest.raises(LedgerError):
+        ownership.intend(str(tmp_path / "a"), False)
+    ownership.settle()
+    assert ownership.paths == {}
+
+
+def test_threads_never_lose_sight_of_their_own_files(run: Run, tmp_path: Path) -> None:
+    def work(number: int) -> None:
+        for index in range(50):
+            assert run.owns(run.create(tmp_path / f"{number}-{index}"))
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    run.ownership.settle()
+
+    assert len(run.ownership.paths) == 200
+    assert {record["path"] for record in run.records if record["kind"] == "created"} == set(run.ownership.paths)

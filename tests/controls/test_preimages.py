@@ -1,0 +1,331 @@
+"""Keeping what stands at a path before it changes: the whole of it, once, and refused where that cannot be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from artifact_scene import LIMIT_BYTES, Scene
+
+from pytest_session_guard._controls.preimages import Preimages, store_name
+from pytest_session_guard._core.errors import LedgerError, PreimageError
+from pytest_session_guard._core.records import Identity, parse_journal
+from pytest_session_guard._core.restoring import Preimage, left_states, preimages_of
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def put(path: Path, content: bytes = b"there before") -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def records(scene: Scene) -> list[dict[str, object]]:
+    return list(parse_journal(Path(scene.directory.path, scene.journal.name).read_bytes()).records)
+
+
+def kept(scene: Scene) -> list[Preimage]:
+    return preimages_of(records(scene))
+
+
+def stored(scene: Scene, image: Preimage) -> Path:
+    return Path(scene.preimages.directory, image.copy)
+
+
+def test_a_file_to_be_removed_gets_a_second_name_and_no_byte_is_copied(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"), removal=True)
+
+    [image] = kept(scene)
+
+    assert image.how == "link"
+    assert stored(scene, image).samefile(path)
+
+
+def test_a_file_to_be_written_is_copied(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+
+    [image] = kept(scene)
+
+    assert (image.how, stored(scene, image).read_bytes()) == ("copy", b"there before")
+
+
+def test_only_the_state_before_the_first_change_is_kept(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"first change")
+    scene.keep(path)
+    scene.keep(path, removal=True)
+
+    [image] = kept(scene)
+
+    assert stored(scene, image).read_bytes() == b"there before"
+    assert sum(record["kind"] == "preimage" for record in records(scene)) == 1
+
+
+def test_a_file_renamed_first_and_written_to_afterwards_is_kept_as_it_was(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    path.chmod(0o600)
+    before = path.stat()
+    scene.keep(path, removal=True)
+    moved = path.rename(scene.work / "b")
+    scene.keep(moved)
+    moved.write_bytes(b"changed")
+
+    [image] = kept(scene)
+
+    assert (image.path, image.mode, image.mtime_ns) == (str(path), 0o600, before.st_mtime_ns)
+    assert stored(scene, image).read_bytes() == b"there before"
+
+
+def test_a_second_name_of_the_same_object_shares_its_copy(scene: Scene) -> None:
+    first = put(scene.work / "a")
+    second = scene.work / "b"
+    second.hardlink_to(first)
+    scene.keep(first)
+    first.write_bytes(b"changed")
+    scene.keep(second, removal=True)
+
+    assert [(image.path, image.how) for image in kept(scene)] == [(str(first), "copy"), (str(second), "copy")]
+    assert len(list(Path(scene.preimages.directory).iterdir())) == 1
+
+
+def test_another_process_of_the_run_finds_what_is_kept(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed by the first")
+    worker = Preimages(scene.preimages.directory, LIMIT_BYTES, scene.journal.append)
+
+    worker.keep(str(path), path.lstat(), False)
+
+    [image] = kept(scene)
+    assert stored(scene, image).read_bytes() == b"there before"
+    assert image.size == len(b"there before")
+
+
+def test_a_file_that_another_process_of_the_run_made_is_no_preimage(scene: Scene) -> None:
+    path = scene.create(scene.work / "a")
+    worker = Preimages(scene.preimages.directory, LIMIT_BYTES, scene.journal.append)
+
+    worker.keep(str(path), path.lstat(), False)
+
+    assert kept(scene) == []
+
+
+def test_a_file_that_somebody_replaced_meanwhile_is_kept_again(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed by the run")
+    put(scene.work / "newer", b"written by its owner meanwhile").replace(path)
+    scene.keep(path)
+
+    [image] = kept(scene)
+
+    assert stored(scene, image).read_bytes() == b"written by its owner meanwhile"
+
+
+def test_mode_times_owner_and_attributes_are_kept(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    path.chmod(0o4755)
+    os.setxattr(path, "user.mine", b"\0value")
+    os.utime(path, ns=(1_000_000_007, 2_000_000_009))
+    found = path.stat()
+
+    scene.keep(path)
+
+    [image] = kept(scene)
+    assert (image.mode, image.mtime_ns, image.uid, image.gid) == (0o4755, 2_000_000_009, found.st_uid, found.st_gid)
+    assert image.xattrs == {"user.mine": "AHZhbHVl"}
+
+
+def test_holes_stay_holes(scene: Scene) -> None:
+    path = scene.work / "sparse"
+    with path.open("wb") as file:
+        file.write(b"start")
+        file.seek(1 << 32)
+        file.write(b"end")
+    assert path.stat().st_blocks * 512 < LIMIT_BYTES, "the file system keeps no holes"
+
+    scene.keep(path)
+
+    [image] = kept(scene)
+    copy = stored(scene, image).stat()
+    assert (copy.st_size, copy.st_blocks) == (path.stat().st_size, path.stat().st_blocks)
+
+
+def test_a_hole_at_the_end_is_kept(scene: Scene) -> None:
+    path = put(scene.work / "sparse", b"start")
+    os.truncate(path, 1 << 30)
+
+    scene.keep(path)
+
+    [image] = kept(scene)
+    assert stored(scene, image).stat().st_size == 1 << 30
+
+
+def test_what_is_too_large_to_copy_is_refused_but_may_be_removed(scene: Scene) -> None:
+    path = put(scene.work / "a", b"x" * (LIMIT_BYTES + 1))
+
+    with pytest.raises(PreimageError, match=f"more than the limit of {LIMIT_BYTES}"):
+        scene.keep(path)
+    scene.keep(path, removal=True)
+
+    assert [image.how for image in kept(scene)] == ["link"]
+    assert len(list(Path(scene.preimages.directory).iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket"])
+def test_a_special_file_is_kept_by_name_and_cannot_be_copied(scene: Scene, kind: str) -> None:
+    import socket
+
+    path = scene.work / "special"
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+
+    scene.keep(path, removal=True)
+
+    assert [image.how for image in kept(scene)] == ["link"]
+    other = scene.work / "other"
+    os.mkfifo(other)
+    with pytest.raises(PreimageError, match="no regular file"):
+        scene.keep(other)
+
+
+def test_a_symlink_is_kept_as_its_target(scene: Scene) -> None:
+    path = scene.work / "link"
+    path.symlink_to("some/where")
+
+    scene.keep(path, removal=True)
+
+    assert [(image.how, image.target) for image in kept(scene)] == [("symlink", "some/where")]
+
+
+def test_a_directory_renamed_away_is_kept_with_all_in_it(scene: Scene) -> None:
+    directory = scene.work / "d"
+    (directory / "e").mkdir(parents=True)
+    put(directory / "a")
+    put(directory / "e" / "b")
+    (directory / "link").symlink_to("a")
+
+    scene.keep(directory, removal=True)
+
+    assert [(os.path.relpath(image.path, scene.work), image.how) for image in kept(scene)] == [
+        ("d", "directory"),
+        ("d/a", "link"),
+        ("d/e", "directory"),
+        ("d/link", "symlink"),
+        ("d/e/b", "link"),
+    ]
+
+
+def test_a_directory_whose_mode_changes_is_kept_alone(scene: Scene) -> None:
+    directory = scene.work / "d"
+    directory.mkdir()
+    put(directory / "a")
+
+    scene.keep(directory)
+
+    assert [image.how for image in kept(scene)] == ["directory"]
+
+
+def test_a_file_on_another_file_system_is_copied(scene: Scene, other_file_system: Path) -> None:
+    path = scene.keep(put(other_file_system / "a"), removal=True)
+    path.unlink()
+
+    [image] = kept(scene)
+
+    assert (image.how, stored(scene, image).read_bytes()) == ("copy", b"there before")
+
+
+def test_what_went_by_itself_needs_no_preimage(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    found = path.lstat()
+    path.unlink()
+
+    scene.preimages.keep(str(path), found, True)
+
+    assert kept(scene) == []
+
+
+@pytest.mark.parametrize("removal", [True, False])
+def test_what_is_replaced_while_it_is_kept_is_refused(scene: Scene, removal: bool) -> None:
+    path = put(scene.work / "a")
+    found = path.lstat()
+    put(scene.work / "b").replace(path)
+
+    with pytest.raises(PreimageError, match="replaced while"):
+        scene.preimages.keep(str(path), found, removal)
+    assert list(Path(scene.preimages.directory).iterdir()) == []
+
+
+def test_what_is_written_to_all_the_time_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_session_guard._controls import preimages
+
+    path = put(scene.work / "a")
+    copy_content = preimages.copy_content
+
+    def copy_while_it_is_written(source: str, target: str) -> tuple[os.stat_result, os.stat_result]:
+        before, _ = copy_content(source, target)
+        with path.open("ab") as file:
+            file.write(b"more")
+        return before, path.stat()
+
+    monkeypatch.setattr(preimages, "copy_content", copy_while_it_is_written)
+
+    with pytest.raises(PreimageError, match="all the time"):
+        scene.keep(path)
+    assert list(Path(scene.preimages.directory).iterdir()) == []
+
+
+def test_what_cannot_be_written_down_must_not_be_changed(scene: Scene) -> None:
+    def full(record: object) -> None:
+        raise LedgerError("journal", "no space left")
+
+    preimages = Preimages(scene.preimages.directory, LIMIT_BYTES, full)
+    path = put(scene.work / "a")
+
+    with pytest.raises(OSError, match="no space left"):
+        preimages.keep(str(path), path.lstat(), False)
+
+
+def test_a_store_that_is_gone_refuses(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    Path(scene.preimages.directory).rmdir()
+
+    with pytest.raises(PreimageError, match="could not be copied"):
+        scene.keep(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
+def test_what_cannot_be_read_is_refused(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    path.chmod(0o200)
+
+    with pytest.raises(PreimageError, match="Permission denied"):
+        scene.keep(path)
+
+
+def test_how_things_are_left_is_written_down(scene: Scene) -> None:
+    changed = scene.keep(put(scene.work / "a"))
+    gone = scene.keep(put(scene.work / "b"), removal=True)
+    changed.write_bytes(b"changed")
+    gone.unlink()
+
+    scene.preimages.note_left()
+
+    found = changed.stat()
+    assert left_states(records(scene)) == {
+        str(changed): (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns),
+        str(gone): None,
+    }
+
+
+def test_names_in_the_store_tell_objects_apart() -> None:
+    assert store_name("/a", Identity(1, 2, 3)) == store_name("/b", Identity(1, 2, 3))
+    assert store_name("/a", Identity(1, 2, 3)) != store_name("/a", Identity(1, 2, 4))
+    # Without a birth time the same number may be another object: then each path has a name of its own.
+    assert store_name("/a", Identity(1, 2)) != store_name("/b", Identity(1, 2))

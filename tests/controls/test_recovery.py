@@ -1,0 +1,705 @@
+"""Past runs: bringing back what they changed, finishing what a killed one left, forgetting old ones."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from artifact_scene import Scene, tree
+
+from pytest_session_guard._controls import recovery
+from pytest_session_guard._controls.ledger import Journal, note_closed, read_run
+from pytest_session_guard._controls.markers import tag
+from pytest_session_guard._controls.recovery import BESIDE, Restorer, finish_restoring
+from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.records import encode_line
+from pytest_session_guard._core.removal import ANOTHER_OBJECT, CHANGED_LATER
+from pytest_session_guard._core.restoring import AS_IT_WAS, CHANGED_SINCE, COPY_GONE, LAST_BREATH_NS
+from pytest_session_guard._core.runs import PastRun
+from pytest_session_guard._host.directories import OpenDirectory
+from pytest_session_guard._run.recover import (
+    AFTERGLOW_NS,
+    UNCERTAIN,
+    ZONES_UNKNOWN,
+    clean_all,
+    clean_run,
+    find_run,
+    list_runs,
+    plan_clean,
+    plan_restore_run,
+    prunable_runs,
+    prune,
+    restore_run,
+    undo_changes,
+    unfinished_runs,
+)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def put(path: Path, content: bytes = b"there before") -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def facts(path: Path) -> tuple[object, ...]:
+    found = path.lstat()
+    return found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns, found.st_size
+
+
+def ended(scene: Scene) -> PastRun:
+    """The run as it is found when it has ended by itself."""
+    scene.preimages.note_left()
+    note_closed(scene.directory.path)
+    scene.die()
+    return read_run(scene.directory.path)
+
+
+def killed(scene: Scene) -> PastRun:
+    """The run as it is found after ``kill -9``."""
+    scene.die()
+    return read_run(scene.directory.path)
+
+
+# Restore
+
+
+@pytest.mark.parametrize("end", [ended, killed])
+def test_restore_brings_back_what_was_written_removed_renamed_and_replaced(scene: Scene, end: object) -> None:
+    written, removed, renamed, replaced = (put(scene.work / name, name.encode()) for name in "abcd")
+    written.chmod(0o640)
+    os.setxattr(written, "user.mine", b"kept")
+    os.utime(removed, ns=(1, 2_000_000_009))
+    (scene.work / "link").symlink_to("a")
+    before = tree(scene.work)
+    times = {path.name: facts(path) for path in (written, removed, renamed, replaced)}
+    scene.keep(written).write_bytes(b"changed")
+    written.chmod(0o777)
+    os.setxattr(written, "user.other", b"new")
+    scene.keep(removed, removal=True).unlink()
+    scene.keep(renamed, removal=True)
+    renamed.rename(scene.work / "moved")
+    scene.keep(replaced, removal=True)
+    scene.create(scene.work / "fresh").replace(replaced)
+    scene.keep(scene.work / "link", removal=True).unlink()
+    run = end(scene)  # type: ignore[operator]
+
+    done = restore_run(run)
+
+    (scene.work / "moved").unlink()
+    after = {key: value for key, value in tree(scene.work).items() if not key.startswith(".session_guard")}
+    assert after == {key: value for key, value in before.items() if not key.startswith(".session_guard")}
+    assert {path.name: facts(path) for path in (written, removed, renamed, replaced)} == times
+    assert os.getxattr(written, "user.mine") == b"kept"
+    assert os.listxattr(written) == ["user.mine"]
+    assert sorted(Path(path).name for path in done.restored) == ["a", "b", "c", "d", "link"]
+    assert done.kept == ()
+    aside = {Path(path).name: Path(place).read_bytes() for path, place in done.aside}
+    assert aside == {"a": b"changed", "d": b"made by the run"}
+
+
+def test_restore_brings_a_removed_tree_back(scene: Scene) -> None:
+    import shutil
+
+    directory = scene.work / "d"
+    (directory / "e").mkdir(parents=True)
+    put(directory / "e" / "a")
+    directory.chmod(0o750)
+    os.utime(directory, ns=(1, 2_000_000_009))
+    before = tree(scene.work / "d"), facts(directory)
+    scene.keep(directory, removal=True)
+    shutil.rmtree(directory)
+
+    done = restore_run(ended(scene))
+
+    assert (tree(directory), facts(directory)) == before
+    assert done.kept == ()
+
+
+def test_restore_twice_does_nothing_the_second_time(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    restore_run(ended(scene))
+
+    done = restore_run(read_run(scene.directory.path))
+
+    assert (done.restored, done.aside, done.kept) == ((), (), ((str(path), AS_IT_WAS),))
+
+
+def test_restore_never_goes_over_something_newer_without_saying_so(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed by the run")
+    run = ended(scene)
+    path.write_bytes(b"changed by its owner since")
+
+    assert restore_run(run).kept == ((str(path), CHANGED_SINCE),)
+    assert path.read_bytes() == b"changed by its owner since"
+    done = restore_run(read_run(run.path), force=True)
+    assert path.read_bytes() == b"there before"
+    assert [Path(place).read_bytes() for _, place in done.aside] == [b"changed by its owner since"]
+
+
+def test_a_killed_run_leaves_its_last_breath_to_decide(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    run = killed(scene)
+    early = PastRun(**{**{name: getattr(run, name) for name in PastRun.__dataclass_fields__}, "last_sign_ns": 0})
+
+    assert plan_restore_run(run).lines() == [f"put back {str(path)!r}"]
+    assert plan_restore_run(early).kept == ((str(path), CHANGED_SINCE),)
+    assert LAST_BREATH_NS < AFTERGLOW_NS
+
+
+def test_restore_of_one_path_leaves_the_others(scene: Scene) -> None:
+    (scene.work / "d").mkdir()
+    inside, outside = put(scene.work / "d" / "a"), put(scene.work / "dd")
+    for path in (inside, outside):
+        scene.keep(path).write_bytes(b"changed")
+    run = ended(scene)
+
+    done = restore_run(run, [str(scene.work / "d"), str(scene.work / "unknown")])
+
+    assert done.restored == (str(inside),)
+    assert outside.read_bytes() == b"changed"
+    assert [Path(path).name for path, _ in done.kept] == ["unknown"]
+
+
+def test_restore_plan_changes_nothing(scene: Scene) -> None:
+    put(scene.work / "a")
+    scene.keep(scene.work / "a").write_bytes(b"changed")
+    run = ended(scene)
+    before = tree(scene.root)
+
+    assert plan_restore_run(run).lines() == [f"put back {str(scene.work / 'a')!r}"]
+    assert tree(scene.root) == before
+
+
+def test_an_alive_run_is_not_restored(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    run = read_run(scene.directory.path)
+
+    assert plan_restore_run(run).kept == ((str(path), "the run is alive"),)
+    with pytest.raises(LedgerError, match="the run is alive"):
+        restore_run(run)
+    assert path.read_bytes() == b"changed"
+
+
+def test_a_run_in_report_mode_takes_back_what_it_changed_itself(scene: Scene) -> None:
+    path, other = put(scene.work / "a"), put(scene.work / "b")
+    for changed in (path, other):
+        scene.keep(changed).write_bytes(b"changed")
+
+    done = undo_changes(read_run(scene.directory.path), [str(path)])
+
+    assert done.restored == (str(path),)
+    assert (path.read_bytes(), other.read_bytes()) == (b"there before", b"changed")
+
+
+@pytest.mark.parametrize("damage", ["gone", "short"])
+def test_a_preimage_that_is_gone_or_damaged_is_not_restored(scene: Scene, damage: str) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    run = ended(scene)
+    [stored] = Path(scene.preimages.directory).iterdir()
+    stored.unlink() if damage == "gone" else stored.write_bytes(b"the")
+
+    assert restore_run(run).kept == ((str(path), COPY_GONE),)
+    assert path.read_bytes() == b"changed"
+
+
+def test_all_names_of_a_hard_linked_file_get_their_content_back(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    alias = scene.work / "alias"
+    alias.hardlink_to(path)
+    scene.keep(path).write_bytes(b"changed")
+
+    done = restore_run(ended(scene))
+
+    assert (path.read_bytes(), alias.read_bytes()) == (b"there before", b"there before")
+    assert path.samefile(alias)
+    assert [Path(place).read_bytes() for _, place in done.aside] == [b"changed"]
+
+
+def test_an_object_that_lives_on_under_another_name_is_copied_back(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    scene.keep(path, removal=True)
+    moved = path.rename(scene.work / "moved")
+
+    restore_run(ended(scene))
+
+    assert not path.samefile(moved)
+    path.write_bytes(b"written later")
+    assert moved.read_bytes() == b"there before"
+
+
+def test_a_fifo_comes_back(scene: Scene) -> None:
+    path = scene.work / "fifo"
+    os.mkfifo(path)
+    scene.keep(path, removal=True).unlink()
+
+    assert restore_run(ended(scene)).restored == (str(path),)
+    assert path.is_fifo()
+
+
+def test_a_name_taken_by_something_of_another_kind_goes_aside(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    scene.keep(path, removal=True).unlink()
+    scene.ownership.intend(str(path), True)
+    path.mkdir()
+    put(path / "inside", b"newer")
+    run = ended(scene)
+
+    done = restore_run(run)
+
+    assert path.read_bytes() == b"there before"
+    assert [(Path(place) / "inside").read_bytes() for _, place in done.aside] == [b"newer"]
+
+
+def test_a_file_where_a_directory_was_is_left_and_named(scene: Scene) -> None:
+    directory = scene.work / "d"
+    directory.mkdir()
+    scene.keep(directory, removal=True).rmdir()
+    scene.create(directory)
+
+    done = restore_run(ended(scene))
+
+    assert [Path(path).name for path, _ in done.kept] == ["d"]
+    assert directory.read_bytes() == b"made by the run"
+
+
+def test_a_missing_parent_is_made_again(scene: Scene) -> None:
+    directory = scene.work / "d"
+    directory.mkdir()
+    path = scene.keep(put(directory / "a"), removal=True)
+    path.unlink()
+    directory.rmdir()
+
+    assert restore_run(ended(scene)).restored == (str(path),)
+    assert path.read_bytes() == b"there before"
+
+
+def test_a_parent_swapped_for_a_symlink_leads_nowhere(scene: Scene) -> None:
+    directory = scene.work / "d"
+    directory.mkdir()
+    path = scene.keep(put(directory / "a"), removal=True)
+    path.unlink()
+    directory.rmdir()
+    (scene.root / "elsewhere").mkdir()
+    directory.symlink_to(scene.root / "elsewhere")
+
+    done = restore_run(ended(scene))
+
+    assert done.restored == ()
+    assert list((scene.root / "elsewhere").iterdir()) == []
+
+
+def test_restore_without_an_exchange_of_names(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_exchange(*arguments: object) -> None:
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(OpenDirectory, "exchange", no_exchange)
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    link = scene.work / "link"
+    link.symlink_to("a")
+    scene.keep(link, removal=True).unlink()
+    link.symlink_to("b")
+
+    done = restore_run(ended(scene))
+
+    assert (path.read_bytes(), os.readlink(link)) == (b"there before", "a")
+    assert len(done.aside) == 2
+
+
+def test_restore_across_file_systems(scene: Scene, other_file_system: Path) -> None:
+    path = scene.keep(put(other_file_system / "a"))
+    path.write_bytes(b"changed")
+    removed = scene.keep(put(other_file_system / "b"), removal=True)
+    removed.unlink()
+
+    done = restore_run(ended(scene))
+
+    assert (path.read_bytes(), removed.read_bytes()) == (b"there before", b"there before")
+    assert [Path(place).read_bytes() for _, place in done.aside] == [b"changed"]
+    assert sorted(entry.name for entry in other_file_system.iterdir()) == ["a", "b"]
+
+
+def test_a_file_that_goes_while_it_is_replaced_is_created(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    exchange = OpenDirectory.exchange
+
+    def exchange_after_it_went(opened: OpenDirectory, name: str, other: str) -> None:
+        path.unlink()
+        exchange(opened, name, other)
+
+    monkeypatch.setattr(OpenDirectory, "exchange", exchange_after_it_went)
+
+    assert restore_run(ended(scene)).aside == ()
+    assert path.read_bytes() == b"there before"
+
+
+def test_a_name_taken_meanwhile_is_not_overwritten(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = scene.keep(put(scene.work / "a"), removal=True)
+    path.unlink()
+    prepare = Restorer._prepare
+
+    def prepare_while_its_owner_writes(restorer: Restorer, *arguments: object) -> None:
+        prepare(restorer, *arguments)  # type: ignore[arg-type]
+        path.write_bytes(b"newer")
+
+    monkeypatch.setattr(Restorer, "_prepare", prepare_while_its_owner_writes)
+
+    done = restore_run(ended(scene))
+
+    assert path.read_bytes() == b"newer"
+    assert done.restored == ()
+    assert [name for name in os.listdir(scene.work) if name.startswith(BESIDE)] == []
+
+
+def test_a_copy_that_came_out_different_is_not_used(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    run = ended(scene)
+    monkeypatch.setattr(recovery, "same_content", lambda one, other: False)
+
+    done = restore_run(run)
+
+    assert [reason for _, reason in done.kept] == ["could not be brought back (the copy came out different)"]
+    assert path.read_bytes() == b"changed"
+
+
+def test_what_a_killed_restore_left_beside_a_file_goes_aside(scene: Scene) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    run = ended(scene)
+    left = put(scene.work / f"{BESIDE}1-2-0", b"what lay there")
+    strange = put(scene.work / "other", b"not ours")
+    journal = Journal(run.path, "restore")
+    for beside in (left.name, "gone", strange.name, f"{BESIDE}/../other"):
+        journal.append({"kind": "restoring", "path": str(path), "beside": beside})
+
+    restore_run(read_run(run.path))
+
+    assert not left.exists()
+    assert strange.read_bytes() == b"not ours"
+    assert finish_restoring(read_run(run.path).records, f"{run.path}/aside") == []
+    assert b"what lay there" in {entry.read_bytes() for entry in Path(run.path, "aside").iterdir()}
+
+
+# Clean
+
+
+def test_clean_removes_the_proven_artifacts_of_a_killed_run(scene: Scene) -> None:
+    put(scene.store / "real.json", b"years of work")
+    before = tree(scene.store)
+    scene.create(scene.store / "a.json")
+    scene.create(scene.mkdir(scene.store / "d") / "b.json")
+    moved = scene.create(scene.store / "tmp")
+    scene.ownership.moved(str(moved), str(scene.store / "final"))
+    moved.rename(scene.store / "final")
+    scene.create(scene.work / "output")
+    run = killed(scene)
+    assert len(plan_clean(run).lines()) == 4
+
+    cleaned = clean_run(run)
+
+    assert len(cleaned.removed.removed) == 4
+    assert cleaned.kept == ()
+    assert tree(scene.store) == before
+    assert (scene.work / "output").exists()
+    assert read_run(run.path).closed
+
+
+def test_clean_twice_does_nothing_the_second_time(scene: Scene) -> None:
+    scene.create(scene.store / "a.json")
+    run = killed(scene)
+    clean_all(scene.state)
+
+    assert clean_all(scene.state) == []
+    assert clean_run(run).removed.removed == ()
+
+
+def test_clean_never_touches_what_the_run_only_announced(scene: Scene) -> None:
+    path = scene.store / "a.json"
+    scene.ownership.intend(str(path), False)
+    path.write_bytes(b"the run's? a live application's? nobody saw")
+    scene.ownership.intend(str(scene.store / "never made"), False)
+
+    cleaned = clean_run(killed(scene))
+
+    assert cleaned.kept == ((str(path), UNCERTAIN),)
+    assert path.exists()
+    kept = json.loads(Path(scene.directory.path, "closed.json").read_text())["kept"]
+    assert kept == [[str(path), UNCERTAIN]]
+
+
+def test_clean_takes_an_announced_file_that_carries_the_marker(scene: Scene) -> None:
+    path = scene.store / "a.json"
+    scene.ownership.intend(str(path), False)
+    path.write_bytes(b"{}")
+    tag(str(path), scene.directory.run_id, "t", scene.directory.started_ns)
+
+    assert clean_run(killed(scene)).removed.removed == (str(path),)
+
+
+def test_clean_keeps_what_somebody_put_in_an_artifacts_place(scene: Scene) -> None:
+    path = scene.create(scene.store / "a.json")
+    put(scene.store / "fresh", b"a live application's").replace(path)
+
+    cleaned = clean_run(killed(scene))
+
+    assert cleaned.kept == ((str(path), ANOTHER_OBJECT),)
+    assert path.read_bytes() == b"a live application's"
+
+
+def test_clean_keeps_what_was_worked_on_after_the_run(scene: Scene) -> None:
+    path = scene.create(scene.store / "a.json")
+    for name in os.listdir(scene.directory.path):
+        old = Path(scene.directory.path, name).stat().st_mtime_ns - 2 * AFTERGLOW_NS
+        os.utime(Path(scene.directory.path, name), ns=(old, old))
+
+    cleaned = clean_run(killed(scene))
+
+    assert cleaned.kept == ((str(path), CHANGED_LATER),)
+    assert path.exists()
+
+
+def test_clean_finishes_a_killed_removal(scene: Scene) -> None:
+    own, foreign, taken = (scene.create(scene.store / name) for name in ("own", "foreign", "taken"))
+    for path in (foreign, taken):
+        path.unlink()
+        path.write_bytes(b"somebody else's")
+    quarantine = Path(scene.directory.directory("quarantine"))
+    moves = [[str(path), f"1-2-{number}"] for number, path in enumerate((own, foreign, taken))]
+    scene.journal.append({"kind": "quarantine", "directory": str(quarantine), "moves": moves})
+    for number, path in enumerate((own, foreign, taken)):
+        path.rename(quarantine / f"1-2-{number}")
+    taken.write_bytes(b"and another one")
+    put(quarantine / "stray", b"nobody knows")
+    run = killed(scene)
+    lines = plan_clean(run).lines()
+
+    cleaned = clean_run(run)
+
+    assert [line.split()[0] for line in lines[:4]] == ["remove", "return", "return", "keep"]
+    assert not own.exists()
+    assert foreign.read_bytes() == b"somebody else's"
+    assert taken.read_bytes() == b"and another one"
+    assert sorted(entry.read_bytes() for entry in quarantine.iterdir()) == [b"nobody knows", b"somebody else's"]
+    assert {Path(path).name for path, _ in cleaned.quarantine.uncertain} == {"1-2-2", "stray"}
+
+
+def test_clean_finds_what_was_quarantined_beside_itself(scene: Scene, other_file_system: Path) -> None:
+    zones = [{"zone": "shared", "path": str(other_file_system)}]
+    scene.directory.write_header({"zones": zones})
+    path = scene.create(other_file_system / "a.json")
+    scene.journal.append({"kind": "quarantine", "directory": "q", "moves": [[str(path), "1-2-0"]]})
+    path.rename(other_file_system / ".session-guard-quarantine-1-2-0")
+
+    clean_run(killed(scene))
+
+    assert list(other_file_system.iterdir()) == []
+
+
+def test_an_alive_run_is_not_cleaned(scene: Scene) -> None:
+    path = scene.create(scene.store / "a.json")
+    run = read_run(scene.directory.path)
+
+    assert plan_clean(run).lines() == [f"keep   {str(path)!r}: the run is alive"]
+    with pytest.raises(LedgerError, match="the run is alive"):
+        clean_run(run)
+    assert clean_all(scene.state) == []
+    assert path.exists()
+
+
+def test_a_run_without_zones_is_not_cleaned(scene: Scene) -> None:
+    path = scene.create(scene.store / "a.json")
+    Path(scene.directory.path, "run.json").unlink()
+
+    assert clean_run(killed(scene)).kept == ((str(path), ZONES_UNKNOWN),)
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda lines: [lines[0], b"garbage\n", *lines[1:]], id="garbage-line"),
+        pytest.param(lambda lines: [lines[0][:-9] + b"\n", *lines[1:]], id="cut-line-in-the-middle"),
+        pytest.param(lambda lines: [lines[0].replace(b"intent", b"intend"), *lines[1:]], id="changed-word"),
+        pytest.param(lambda lines: [b"\0" * 64 + b"\n", *lines], id="zeros"),
+    ],
+)
+def test_nothing_is_removed_on_the_word_of_a_damaged_journal(scene: Scene, damage: object) -> None:
+    path = scene.create(scene.store / "a.json")
+    journal = Path(scene.directory.path, scene.journal.name)
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(damage(lines)))  # type: ignore[operator]
+    run = killed(scene)
+
+    [(kept, reason)] = plan_clean(run).removal.kept
+    assert kept == str(path)
+    assert reason.startswith("its ledger is damaged")
+    assert journal.name in reason
+    assert clean_all(scene.state) == []
+    with pytest.raises(LedgerError, match="damaged"):
+        clean_run(run)
+    assert path.exists()
+
+
+def test_a_torn_last_line_is_no_damage(scene: Scene) -> None:
+    path = scene.create(scene.store / "a.json")
+    with open(f"{scene.directory.path}/{scene.journal.name}", "ab") as journal:
+        journal.write(encode_line({"kind": "intent", "path": str(scene.store / "b")})[:-5])
+
+    assert clean_run(killed(scene)).removed.removed == (str(path),)
+
+
+def test_a_newer_kind_of_record_removes_nothing(scene: Scene) -> None:
+    path = put(scene.store / "real.json")
+    scene.journal.append({"kind": "vaporised", "path": str(path)})
+    scene.journal.append({"kind": "intent", "path": str(path), "directory": False, "shiny": True})
+
+    assert clean_run(killed(scene)).kept == ((str(path), UNCERTAIN),)
+    assert path.exists()
+
+
+def test_a_journal_that_is_a_symlink_is_damage(scene: Scene) -> None:
+    path = scene.create(scene.store / "a.json")
+    journal = Path(scene.directory.path, scene.journal.name)
+    journal.rename(scene.root / "journal")
+    journal.symlink_to(scene.root / "journal")
+
+    assert clean_all(scene.state) == []
+    assert "damaged" in read_run(scene.directory.path).obstacle or killed(scene).obstacle
+    assert path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("what", ["run", "journal"])
+def test_a_ledger_of_another_user_is_not_trusted(scene: Scene, what: str) -> None:
+    path = scene.create(scene.store / "a.json")
+    os.chown(scene.directory.path if what == "run" else f"{scene.directory.path}/{scene.journal.name}", 12345, -1)
+    run = killed(scene)
+
+    assert "belongs to another user (uid 12345)" in run.obstacle
+    with pytest.raises(LedgerError, match="belongs to another user"):
+        clean_run(run)
+    assert clean_all(scene.state) == []
+    assert path.exists()
+
+
+def test_a_run_directory_replaced_by_a_symlink_is_not_trusted(scene: Scene) -> None:
+    scene.create(scene.store / "a.json")
+    scene.die()
+    os.rename(scene.directory.path, scene.root / "run")
+    os.symlink(scene.root / "run", scene.directory.path)
+
+    [run] = list_runs(scene.state)
+
+    assert run.state == "foreign"
+    assert clean_all(scene.state) == []
+    with pytest.raises(LedgerError):
+        restore_run(run)
+
+
+def test_a_run_of_another_machine_is_left_alone(scene: Scene) -> None:
+    header = json.loads(Path(scene.directory.path, "run.json").read_text())
+    scene.create(scene.store / "a.json")
+    Path(scene.directory.path, "run.json").write_text(json.dumps({**header, "machine": "f" * 32}))
+    run = killed(scene)
+
+    # Where this machine has no id of its own, runs of others cannot be told.
+    assert run.foreign == ("is a run of another machine" if header["machine"] else "")
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_header_that_cannot_be_read_is_damage(scene: Scene, content: bytes) -> None:
+    Path(scene.directory.path, "run.json").write_bytes(content)
+
+    assert "run.json" in killed(scene).obstacle
+
+
+# Runs, and how long they are kept
+
+
+def test_runs_are_listed_with_their_state(scene: Scene) -> None:
+    first = scene.directory.path
+    scene.die()
+    scene.start()
+
+    assert [(run.path, run.state) for run in list_runs(scene.state)] == [
+        (first, "killed"),
+        (scene.directory.path, "alive"),
+    ]
+    assert [run.path for run in unfinished_runs(scene.state)] == [first]
+    clean_all(scene.state)
+    assert [run.state for run in list_runs(scene.state)] == ["ended", "alive"]
+    assert list_runs(str(scene.root / "nothing")) == []
+
+
+def test_a_run_is_found_by_the_beginning_of_its_id(scene: Scene) -> None:
+    run_id = scene.directory.run_id
+
+    assert find_run(scene.state, run_id[:-2]).run_id == run_id
+    assert find_run(scene.state, "last").run_id == run_id
+    with pytest.raises(LedgerError, match="no run whose id begins with 'x'"):
+        find_run(scene.state, "x")
+    scene.start()
+    with pytest.raises(LedgerError, match="2 runs"):
+        find_run(scene.state, "2")
+
+
+def test_old_runs_go_with_their_preimages_and_the_newest_stay(scene: Scene) -> None:
+    paths = []
+    for _ in range(4):
+        scene.keep(put(scene.work / "a")).write_bytes(b"changed")
+        restore_run(ended(scene))
+        paths.append(scene.directory.path)
+        scene.start()
+    assert [run.path for run in prunable_runs(scene.state, keep_runs=3)] == sorted(paths)[:2]
+
+    gone = prune(scene.state, keep_runs=3)
+
+    assert [f"{scene.state}/runs/{run_id}" for run_id in gone] == sorted(paths)[:2]
+    assert not os.path.exists(min(paths))
+    assert len(list_runs(scene.state)) == 3
+    assert (scene.work / "a").read_bytes() == b"there before"
+
+
+def test_old_runs_go_when_they_take_too_much_room_but_never_the_newest(scene: Scene) -> None:
+    for name in "ab":
+        scene.keep(put(scene.work / name, b"x" * 100_000)).write_bytes(b"changed")
+        ended(scene)
+        if name == "a":
+            scene.start()
+
+    assert len(prune(scene.state, keep_bytes=1)) == 1
+    assert [run.path for run in list_runs(scene.state)] == [scene.directory.path]
+
+
+@pytest.mark.parametrize("what", ["alive", "killed", "quarantine", "strange", "strange-directory", "deep"])
+def test_a_run_that_something_depends_on_is_not_pruned(scene: Scene, what: str) -> None:
+    run = Path(scene.directory.path)
+    if what == "quarantine":
+        put(Path(scene.directory.directory("quarantine")) / "1-2-3")
+    elif what == "strange":
+        put(run / "notes.txt")
+    elif what == "strange-directory":
+        (run / "d").mkdir()
+    elif what == "deep":
+        (run / "preimages" / "d").mkdir()
+    if what == "killed":
+        scene.die()
+    elif what != "alive":
+        ended(scene)
+    before = tree(run)
+
+    assert prune(scene.state, keep_runs=0) == []
+    assert tree(run) == before

@@ -1,0 +1,117 @@
+"""Records and their twins: what is written is read back, what is torn or damaged is seen, what is newer is passed over."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_session_guard._core.records import (
+    Identity,
+    JournalPage,
+    Touch,
+    encode_line,
+    iter_kind,
+    marker,
+    parse_journal,
+    parse_line,
+)
+
+# Lone surrogates stand for the bytes of names that are not UTF-8.
+TEXT = st.text(st.characters(exclude_categories=())) | st.text()
+RECORDS = st.dictionaries(st.text(max_size=8), TEXT | st.integers() | st.none() | st.lists(TEXT, max_size=3), max_size=4)
+TOUCH = Touch(1.5, "os.remove", "/a\udcff\n", "shared", "refused", True, "hook", "t::x", "call", 7, reason="because")
+
+
+@given(RECORDS)
+def test_a_line_is_read_back(record: dict[str, Any]) -> None:
+    line = encode_line(record)
+
+    assert parse_line(line) == record
+    assert line.count(b"\n") == 1
+    assert line.isascii()
+
+
+@given(st.lists(RECORDS, max_size=5), st.integers(min_value=0, max_value=10_000))
+def test_a_journal_cut_anywhere_gives_the_whole_lines_before_the_cut(records: list[dict[str, Any]], cut: int) -> None:
+    lines = [encode_line(record) for record in records]
+    content = b"".join(lines)[:cut]
+
+    page = parse_journal(content)
+
+    whole = next((n for n in range(len(lines), -1, -1) if len(b"".join(lines[:n])) <= len(content)), 0)
+    assert page.records == tuple(records[:whole])
+    assert page.damaged == ()
+    assert page.torn == (len(b"".join(lines[:whole])) < len(content))
+    assert page.consumed == len(b"".join(lines[:whole]))
+
+
+@given(RECORDS, st.data())
+def test_a_changed_byte_is_never_read_as_another_record(record: dict[str, Any], data: st.DataObject) -> None:
+    line = bytearray(encode_line(record))
+    position = data.draw(st.integers(min_value=0, max_value=len(line) - 2))
+    line[position] ^= data.draw(st.integers(min_value=1, max_value=255))
+
+    assert parse_line(bytes(line)) in (None, record)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"{}\n", id="no-frame"),
+        pytest.param(encode_line({"a": 1})[:-1], id="no-newline"),
+        pytest.param(encode_line({"a": 1})[:-2] + b"\n", id="no-brace"),
+        pytest.param(encode_line({"a": 1}).replace(b'"len":7', b'"len":8'), id="wrong-length"),
+        pytest.param(b'{"len":3,"crc":"b8d5ab4e","record":[1]}\n', id="no-object-and-wrong-crc"),
+        pytest.param(encode_line([1]), id="no-object"),  # type: ignore[arg-type]
+        pytest.param(b"\xff\xfe,\"record\":{}}\n", id="bytes"),
+    ],
+)
+def test_what_is_no_record_is_none(line: bytes) -> None:
+    assert parse_line(line) is None
+
+
+def test_damage_in_the_middle_is_numbered_and_a_torn_end_is_not_damage() -> None:
+    good = encode_line({"n": 1})
+
+    assert parse_journal(good + b"\n" + good + good[:-3] + b"\n" + good[:4]) == JournalPage(
+        ({"n": 1}, {"n": 1}), (2, 4), True, 2 * len(good) + 1 + len(good) - 2
+    )
+    assert parse_journal(b"") == JournalPage((), (), False, 0)
+
+
+@given(st.integers(), st.integers(), st.none() | st.integers())
+def test_an_identity_is_read_back(device: int, inode: int, birth_ns: int | None) -> None:
+    identity = Identity(device, inode, birth_ns)
+
+    assert Identity.parse(json.loads(json.dumps(identity.to_json()))) == identity
+
+
+@pytest.mark.parametrize("value", [None, [1, 2], [1, 2, 3, 4], ["1", 2, 3], [1, 2, 3.5], {}])
+def test_what_is_no_identity_is_an_error(value: object) -> None:
+    with pytest.raises(ValueError, match="an identity is"):
+        Identity.parse(value)
+
+
+def test_a_touch_is_read_back_and_newer_fields_are_passed_over() -> None:
+    written = json.loads(json.dumps(TOUCH.to_json()))
+
+    assert Touch.parse(written) == TOUCH
+    assert Touch.parse({**written, "kind": "touch", "colour": "red"}) == TOUCH
+    del written["path"]
+    with pytest.raises(ValueError, match="not a touch"):
+        Touch.parse(written)
+
+
+def test_a_marker_says_run_test_and_start() -> None:
+    assert marker("r1", "t::x", 5) == {"run": "r1", "test": "t::x", "start": 5}
+
+
+def test_records_of_one_kind_come_in_order() -> None:
+    records = [{"kind": "a", "n": 1}, {"kind": "b"}, {"n": 0}, {"kind": "a", "n": 2}]
+
+    assert [record["n"] for record in iter_kind(records, "a")] == [1, 2]

@@ -1,0 +1,1 @@
+"""The plugin from outside: whole runs of pytest on scratch projects."""

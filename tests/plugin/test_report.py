@@ -1,0 +1,267 @@
+"""The report: the documented shape, and words that stay readable however much there is to say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from conftest import MakeProject
+from project import Project, Result, lines_of
+
+SUITE = """\
+import os
+from pathlib import Path
+
+import pytest
+
+CHAT = Path.home() / ".chat"
+
+def test_passes():
+    Path("new.txt").write_text("x")
+
+def test_red():
+    try:
+        (CHAT / "notes.txt").unlink()
+    except OSError:
+        pass
+
+def test_not_utf8():
+    with pytest.raises(PermissionError):
+        open(os.fsencode(CHAT) + b"/byte-\\xff\\x1b[31m.txt", "w")
+
+@pytest.mark.skip
+def test_skips():
+    pass
+
+@pytest.mark.xfail
+def test_xfails():
+    raise AssertionError
+
+def test_fails():
+    raise AssertionError
+
+@pytest.fixture
+def broken():
+    raise RuntimeError
+
+def test_errors(broken):
+    pass
+"""
+RUN_KEYS = {"id", "started", "finished", "mode", "rootdir", "python", "pytest", "platform"}
+TOUCH_KEYS = {
+    "time", "operation", "path", "zone", "outcome", "violation", "layer", "nodeid", "phase", "pid", "process", "file", "line",
+    "function", "reason",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ran:
+    project: Project
+    result: Result
+
+    @property
+    def report(self) -> dict[str, object]:
+        assert self.result.report is not None, self.result.words
+        return dict(self.result.report)
+
+
+@pytest.fixture(scope="module")
+def ran(make_shared_project: MakeProject, workers: tuple[str, ...]) -> Ran:
+    """The suite once for each way of running it."""
+    project = make_shared_project({"test_it.py": SUITE})
+    return Ran(project, project.run(*workers))
+
+
+def test_report_has_the_documented_parts(ran: Ran) -> None:
+    report = ran.report
+
+    assert report["schema"] == "session-guard-report/1"
+    assert {
+        "run", "layers", "canary", "zones", "tests", "touches", "artifacts", "violations", "verdict"
+    } <= set(report)  # fmt: skip
+
+
+def test_report_says_which_run_it_was(ran: Ran) -> None:
+    run = ran.result.report["run"] if ran.result.report else {}
+
+    assert set(run) >= RUN_KEYS
+    assert (run["mode"], run["rootdir"], run["pytest"]) == ("enforce", str(ran.project.root), pytest.__version__)
+    assert run["started"] <= run["finished"] <= run["started"] + 120
+    assert (ran.project.root / ".session_guard" / "runs" / run["id"]).is_dir()
+
+
+def test_report_names_the_workers_of_the_run(ran: Ran, workers: tuple[str, ...]) -> None:
+    run = ran.result.report["run"] if ran.result.report else {}
+
+    assert run["workers"] in ((["gw0", "gw1"], 2) if workers else ([], 0))
+
+
+def test_report_counts_the_tests(ran: Ran) -> None:
+    assert ran.report["tests"] == {
+        "passed": 1, "failed": 3, "skipped": 1, "error": 1, "xfailed": 1, "xpassed": 0
+    }, ran.result.words  # fmt: skip
+
+
+def test_report_touches_have_every_documented_fact(ran: Ran) -> None:
+    touches = {touch["nodeid"].rpartition("::")[2]: touch for touch in ran.result.touches}
+
+    assert set(touches) == {"test_red", "test_not_utf8"}
+    assert all(set(touch) >= TOUCH_KEYS for touch in touches.values())
+    red = touches["test_red"]
+    assert (red["outcome"], red["zone"], red["layer"], red["phase"]) == ("refused", "protected", "hook", "call")
+    assert (red["file"], red["line"]) == (f"{ran.project.root}/test_it.py", 13)
+    assert ran.report["violations"] == 2
+    assert ran.report["verdict"] == "violated"
+
+
+def test_report_keeps_paths_that_are_not_utf8_and_the_terminal_escapes_them(ran: Ran) -> None:
+    (touch,) = ran.result.touches_of("test_not_utf8")
+
+    assert touch["path"] == f"{ran.project.home}/.chat/byte-\udcff\x1b[31m.txt"
+    assert "\\udcff" in ran.project.report_path.read_text(encoding="ascii")
+    assert "\x1b" not in ran.result.stdout
+    assert lines_of(ran.result.stdout, "write refused: ", "byte-")
+
+
+def test_report_layers_have_a_status_and_the_hook_is_enforced(ran: Ran) -> None:
+    layers = ran.result.report["layers"] if ran.result.report else {}
+
+    assert set(layers) == {"hook", "overlay", "seal", "manifest"}
+    assert {layer["status"] for layer in layers.values()} <= {"enforced", "partial", "unavailable", "off"}
+    assert layers["hook"]["status"] == "enforced"
+    assert all(layer["reason"] for layer in layers.values() if layer["status"] in {"partial", "unavailable"})
+
+
+def test_header_names_mode_layers_and_zones(ran: Ran) -> None:
+    (header,) = ran.result.header_lines
+
+    assert header.startswith("session-guard: enforce; layers: hook")
+    assert "protected ~" in header
+    assert f"workspace {ran.project.root}" in header
+
+
+MANY = """\
+import contextlib
+from pathlib import Path
+
+import pytest
+
+CHAT = Path.home() / ".chat"
+
+@pytest.mark.parametrize("number", range(60))
+def test_red(number):
+    with contextlib.suppress(OSError):
+        (CHAT / f"new-{number}.txt").touch()
+
+def test_walks():
+    for number in range(1000):
+        with contextlib.suppress(OSError):
+            (CHAT / f"many-{number}.txt").touch()
+"""
+
+
+def test_many_violations_are_shown_up_to_fifty_and_counted(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": MANY})
+
+    result = project.run("--tb=no")
+    section = result.stdout.rpartition(" session-guard =")[2].partition("short test summary info")[0]
+
+    assert result.changes == {}
+    assert result.outcomes == {"failed": 61}, result.words
+    assert result.report is not None
+    assert result.report["violations"] == 1060
+    assert len(lines_of(section, "write refused: ")) == 50
+    assert lines_of(section, "and 1010 more")
+
+
+def test_hooks_hear_of_each_violation_and_of_the_report(make_project: MakeProject, workers: tuple[str, ...]) -> None:
+    conftest = """\
+import json, os
+from pathlib import Path
+
+HEARD = Path(os.environ["TMPDIR"]) / "heard.txt"
+
+def pytest_session_guard_touch(touch):
+    with open(HEARD, "a") as file:
+        file.write(f"touch {touch.nodeid} {os.path.basename(touch.path)}\\n")
+
+def pytest_session_guard_report(report):
+    with open(HEARD, "a") as file:
+        file.write(f"report {report['violations']} {report['verdict']}\\n")
+"""
+    suite = "from pathlib import Path\n\ndef test_red():\n    (Path.home() / '.chat' / 'notes.txt').unlink()\n"
+    project = make_project({"conftest.py": conftest, "test_it.py": suite})
+
+    project.run(*workers)
+
+    assert (project.tmp / "heard.txt").read_text().splitlines() == [
+        "touch test_it.py::test_red notes.txt",
+        "report 1 violated",
+    ]
+
+
+def test_colours_come_from_pytests_own_writer(make_project: MakeProject) -> None:
+    suite = "from pathlib import Path\n\ndef test_red():\n    (Path.home() / '.chat' / 'notes.txt').unlink()\n"
+    project = make_project({"test_it.py": suite})
+
+    coloured, plain = project.run("--color=yes"), project.run("--color=no")
+
+    assert "\x1b[" in "".join(lines_of(coloured.stdout, " session-guard ", "==="))
+    assert "\x1b[" not in plain.stdout
+
+
+def test_quiet_run_says_nothing_but_what_is_wrong(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": "def test_passes():\n    pass\n"})
+
+    result = project.run("-q")
+
+    assert (result.status, result.report and result.report["verdict"]) == (0, "clean")
+    assert lines_of(result.stdout, "session-guard") == []
+
+
+REPORT_MODE = """\
+import os, sqlite3
+from pathlib import Path
+
+CHAT = Path.home() / ".chat"
+
+def test_write():
+    (CHAT / "notes.txt").write_text("by a test")
+    assert (CHAT / "notes.txt").read_text() == "by a test"
+
+def test_sees_it_still():
+    assert (CHAT / "notes.txt").read_text() == "by a test"
+
+def test_remove():
+    (CHAT / "sessions" / "a.json").unlink()
+    assert not (CHAT / "sessions" / "a.json").exists()
+
+def test_create():
+    (CHAT / "new.txt").write_text("new")
+
+def test_database():
+    database = sqlite3.connect(CHAT / "state.db")
+    database.execute("delete from talk")
+    database.commit()
+    database.close()
+"""
+
+
+@pytest.mark.parametrize("layers", ["auto", "hook"])
+def test_report_mode_is_green_lists_the_touches_and_leaves_the_data_untouched(
+    make_project: MakeProject, layers: str
+) -> None:
+    project = make_project({"test_it.py": REPORT_MODE})
+
+    result = project.run("--session-guard=report", f"--session-guard-layers={layers}")
+
+    assert (result.status, result.outcomes) == (0, {"passed": 5}), result.words
+    assert result.report is not None
+    assert result.report["verdict"] == "report-only"
+    assert {touch["outcome"] for touch in result.touches} <= {"contained", "preserved"}
+    named = {touch["path"].rpartition("/")[2] for touch in result.touches}
+    assert named >= {"notes.txt", "a.json", "new.txt", "state.db"}
+    data = {path for path, facts in result.changes.items() if set(facts) - {"modified_ns", "links"}}
+    assert data == set(), result.changes
+    assert json.loads((project.home / ".chat/sessions/a.json").read_text())["id"] == "a"

@@ -1,0 +1,245 @@
+"""Homes, temp directories and checkouts as machines really have them: linked, nested, missing, shared with another run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import MakeProject
+from project import HOME, Result, lines_of
+
+HARM = """\
+import contextlib, os
+from pathlib import Path
+
+NOTES = Path.home() / ".chat" / "notes.txt"
+
+def test_harm():
+    with contextlib.suppress(OSError):
+        NOTES.write_text("x")
+
+def test_workspace(tmp_path):
+    Path("new.txt").write_text("x")
+    (tmp_path / "x").write_text("x")
+"""
+
+
+def assert_one_refusal(result: Result, path: str) -> None:
+    """Only `test_harm` is red, for this path, and the home is as it was."""
+    assert result.changes == {}, result.words
+    assert (result.status, result.outcomes) == (1, {"failed": 1, "passed": 1}), result.words
+    assert [touch["path"] for touch in result.touches] == [path]
+
+
+def test_home_that_is_a_symlink_is_protected_where_it_really_is(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": HARM})
+    (project.base / "link").symlink_to(project.home)
+
+    result = project.run(env={"HOME": f"{project.base}/link"})
+
+    assert_one_refusal(result, f"{project.home}/.chat/notes.txt")
+
+
+def test_store_that_is_a_symlink_is_protected_with_its_link(make_project: MakeProject) -> None:
+    suite = HARM + (
+        "\ndef test_link():\n    with contextlib.suppress(OSError):\n        NOTES.parent.unlink()\n"
+        "\ndef test_replace(tmp_path):\n    with contextlib.suppress(OSError):\n        os.rename(tmp_path, NOTES.parent)\n"
+    )
+    project = make_project({"test_it.py": suite}, {".chat": "->../elsewhere"})
+    (project.base / "elsewhere").mkdir()
+    (project.base / "elsewhere" / "notes.txt").write_text("real\n")
+
+    result = project.run("--session-guard-protect=~/.chat")
+
+    assert result.changes == {}
+    assert (project.base / "elsewhere" / "notes.txt").read_text() == "real\n", result.words
+    assert result.outcomes == {"failed": 3, "passed": 1}, result.words
+
+
+def test_project_reached_through_a_symlink_is_the_same_workspace(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": HARM})
+    (project.base / "link").symlink_to(project.root)
+
+    result = project.run(cwd=project.base / "link")
+
+    assert_one_refusal(result, f"{project.home}/.chat/notes.txt")
+    assert (project.root / "new.txt").exists()
+
+
+def test_project_inside_the_home_is_the_workspace(make_project: MakeProject) -> None:
+    files = {f"src/app/{name}": content for name, content in {"test_it.py": HARM, "pytest.ini": "[pytest]\n"}.items()}
+    project = make_project({}, {**HOME, **files, "src/other/file.txt": "x"})
+    app = project.home / "src" / "app"
+
+    result = project.run(cwd=app)
+
+    assert {path for path in result.changes if not path.startswith("src/app")} == set(), result.words
+    assert (result.status, result.outcomes) == (1, {"failed": 1, "passed": 1}), result.words
+    assert (app / "new.txt").read_text() == "x"
+
+
+def test_temp_and_cache_directories_inside_the_home_are_free(make_project: MakeProject) -> None:
+    suite = HARM + """
+def test_temp():
+    import tempfile
+    assert tempfile.gettempdir() == str(Path.home() / "tmp")
+    (Path.home() / "tmp" / "kept.txt").write_text("x")
+    (Path.home() / "tmp" / "old.txt").unlink()
+
+def test_cache():
+    (Path.home() / ".cache" / "app").mkdir()
+    (Path.home() / ".cache" / "app" / "kept.txt").write_text("x")
+"""
+    project = make_project({"test_it.py": suite}, {**HOME, "tmp/old.txt": "x", ".cache": None})
+
+    result = project.run(env={"TMPDIR": f"{project.home}/tmp"})
+
+    assert result.outcomes == {"failed": 1, "passed": 3}, result.words
+    assert {path.partition("/")[0] for path, facts in result.changes.items()} == {"tmp", ".cache"}
+    assert (project.home / "tmp" / "kept.txt").exists()
+    assert (project.home / ".cache" / "app" / "kept.txt").exists()
+    assert not (project.home / "tmp" / "old.txt").exists()
+
+
+def test_cache_directory_elsewhere_in_the_home_is_free(make_project: MakeProject) -> None:
+    suite = "from pathlib import Path\n\ndef test_cache():\n    (Path.home() / 'my-cache' / 'x').write_text('x')\n"
+    project = make_project({"test_it.py": suite}, {"my-cache": None})
+
+    result = project.run(env={"XDG_CACHE_HOME": f"{project.home}/my-cache"})
+
+    assert result.status == 0, result.words
+    assert (project.home / "my-cache" / "x").exists()
+
+
+ODD_HOMES = (
+    pytest.param({"HOME": "/nonexistent/home"}, id="missing"),
+    pytest.param({"HOME": ""}, id="empty"),
+    pytest.param({"HOME": "/"}, id="root"),
+    pytest.param({"HOME": "relative"}, id="relative"),
+)
+
+
+@pytest.mark.parametrize("env", ODD_HOMES)
+def test_odd_home_does_not_stop_the_run(make_project: MakeProject, env: dict[str, str]) -> None:
+    project = make_project({"test_it.py": "def test_it(tmp_path, session_guard):\n    session_guard.path\n"})
+
+    result = project.run(env=env)
+
+    assert (result.status, result.outcomes) == (0, {"passed": 1}), result.words
+    assert len(result.header_lines) == 1
+
+
+def test_home_that_is_the_rootdir_is_protected_and_said(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": HARM, ".chat/notes.txt": "real\n"})
+
+    result = project.run(env={"HOME": str(project.root)})
+
+    # The stricter zone wins a tie: what a checkout needs to be writable has to be said.
+    assert result.outcomes == {"failed": 2}, result.words
+    assert (project.root / ".chat" / "notes.txt").read_text() == "real\n"
+    assert not (project.root / "new.txt").exists()
+
+
+def test_git_directory_of_a_linked_worktree_is_protected(make_project: MakeProject) -> None:
+    suite = """\
+from pathlib import Path
+
+GIT = Path(__file__).parent.parent / "repository" / ".git"
+
+def test_pointer():
+    (Path(__file__).parent / ".git").write_text("x")
+
+def test_own():
+    (GIT / "worktrees" / "project" / "HEAD").write_text("x")
+
+def test_common():
+    (GIT / "config").write_text("x")
+"""
+    project = make_project({"test_it.py": suite, ".git": "gitdir: ../repository/.git/worktrees/project\n"})
+    own = project.base / "repository" / ".git" / "worktrees" / "project"
+    own.mkdir(parents=True)
+    (own / "HEAD").write_text("ref: refs/heads/main\n")
+    (own.parents[1] / "config").write_text("[core]\n")
+
+    result = project.run()
+
+    assert result.outcomes == {"failed": 3}, result.words
+    assert (own / "HEAD").read_text() == "ref: refs/heads/main\n"
+    assert (own.parents[1] / "config").read_text() == "[core]\n"
+
+
+def test_real_git_cannot_commit_and_can_read(make_project: MakeProject) -> None:
+    suite = """\
+import subprocess
+
+def git(*words):
+    return subprocess.run(["git", *words], capture_output=True, text=True)
+
+def test_status():
+    done = git("status", "--porcelain", "--untracked-files=no")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+def test_commit():
+    git("-c", "user.name=x", "-c", "user.email=x", "commit", "--allow-empty", "-m", "stray")
+"""
+    project = make_project({"test_it.py": suite})
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "first"]):
+        assert project.call("git", *words).returncode == 0
+    head = (project.root / ".git" / "HEAD").read_text().split()[-1]
+    before = (project.root / ".git" / head).read_text()
+
+    result = project.run()
+
+    assert (project.root / ".git" / head).read_text() == before, result.words
+    assert "PASSED" in result.said_of("test_status"), result.words
+
+
+@pytest.mark.parametrize("layers", ["auto", "hook"])
+def test_hard_link_of_real_data_in_the_project_is_no_way_round(make_project: MakeProject, layers: str) -> None:
+    suite = "from pathlib import Path\n\ndef test_alias():\n    Path('alias.txt').write_text('x')\n"
+    project = make_project({"test_it.py": suite})
+    os.link(project.home / ".chat" / "notes.txt", project.root / "alias.txt")
+
+    result = project.run(f"--session-guard-layers={layers}")
+
+    assert result.changes == {}, result.words
+    assert result.status == 1, result.words
+    assert "another name" in result.stdout
+
+
+def test_two_runs_at_once_in_one_project_do_not_meet(make_project: MakeProject) -> None:
+    suite = """\
+import os, time
+from pathlib import Path
+
+SHARED, ME = Path.home() / "shared", os.environ["ME"]
+
+def test_makes():
+    (SHARED / f"{ME}.txt").write_text("x")
+    deadline = time.monotonic() + 20
+    while len(list(SHARED.glob("*.txt"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(list(SHARED.glob("*.txt"))) == 2
+
+def test_other_is_foreign():
+    other = "two" if ME == "one" else "one"
+    try:
+        (SHARED / f"{other}.txt").write_text("overwritten")
+    except FileNotFoundError:
+        pass
+"""
+    project = make_project({"test_it.py": suite}, {"shared": None})
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pytest", "-p", "no:randomly", "--session-guard-share=~/shared", "-p", "no:cacheprovider"],
+            cwd=project.root, env=project.environment({"ME": name}), stdout=subprocess.PIPE, text=True,
+        )
+        for name in ("one", "two")
+    ]  # fmt: skip
+    said = [run.communicate(timeout=120)[0] for run in runs]
+
+    assert all("test_it.py::test_makes" not in text for text in said), said
+    assert list((project.home / "shared").iterdir()) == [], said
+    assert any(lines_of(text, "write refused: ", "existed before this run") for text in said), said
