@@ -113,6 +113,15 @@ class SessionGuard:
             yield
 
     @contextmanager
+    def pristine(self, path: str | PathLike[str]) -> Iterator[Path]:
+        """Inside, real data at and below ``path`` may be changed at will: a copy-on-write view, gone afterwards.
+
+        :raises LayerUnavailableError: there is no overlay here.
+        """
+        with self._run.pristine(os.fspath(path)) as real:
+            yield Path(real)
+
+    @contextmanager
     def expect_refusal(self) -> Iterator[list[Touch]]:
         """Expect and forgive the touches inside.
 

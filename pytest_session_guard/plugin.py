@@ -18,6 +18,7 @@ from pytest_session_guard._report.text import entry, header, headline, section
 from pytest_session_guard._run.places import Output, declared_zones
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
 from pytest_session_guard._run.relaunch import relaunch_if_threaded
+from pytest_session_guard._run.session import as_paths
 from pytest_session_guard._run.start import StartRequest, active_run, prepare, start
 
 if TYPE_CHECKING:
@@ -281,22 +282,27 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     run = item.config.stash.get(GUARD, None)
     if run is None:
         return (yield)
-    run.begin_test(item.nodeid, narrowing(item, run))
+    rules, copies = narrowing(item, run)
+    with _usage_errors():
+        run.begin_test(item.nodeid, rules, copies)
     try:
         return (yield)
     finally:
         run.end_test(item.nodeid)
 
 
-def narrowing(item: pytest.Item, run: SessionRun) -> list[Rule]:
-    """The rules that a test's marks add.
+def narrowing(item: pytest.Item, run: SessionRun) -> tuple[list[Rule], list[str]]:
+    """The rules that a test's marks add, and the places that it wants a pristine view of.
 
     :raises pytest.UsageError: a mark is wrong, or would widen what the configuration allows.
     """
+    rules: list[Rule] = []
+    copies: list[str] = []
     with _usage_errors():
-        return [
-            rule for mark in item.iter_markers("session_guard") for rule in run.rules_of_mark(mark.kwargs, item.nodeid)
-        ]
+        for mark in item.iter_markers("session_guard"):
+            rules += run.rules_of_mark(mark.kwargs, item.nodeid)
+            copies += as_paths(mark.kwargs.get("pristine", ()))
+    return rules, copies
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

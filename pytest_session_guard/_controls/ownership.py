@@ -57,6 +57,8 @@ class Ownership:
 
         :raises LedgerError: it could not be written down, so it must not be created.
         """
+        # What was announced before is there by now: recorded at once, a kill leaves only the last one uncertain.
+        self.settle()
         self._journal({"kind": "intent", "path": path, "directory": directory})
         self._pending[path] = (stamp_clock_ns(), directory)
 

@@ -187,9 +187,8 @@ class _Picker:
         values = [value for value in self.values(name) if value.source != ENVIRONMENT_MODE]
         return values[0] if values else Value(BY_NAME[name].default, "default")
 
-    def wrong(self, name: str, value: Value | Line, problem: str) -> ConfigurationError:
-        got = value.raw if isinstance(value, Value) else value.text
-        return ConfigurationError(name, value.source, f"{problem}, got {got!r}", BY_NAME[name].allowed)
+    def wrong(self, name: str, value: Value, problem: str) -> ConfigurationError:
+        return ConfigurationError(name, value.source, f"{problem}, got {value.raw!r}", BY_NAME[name].allowed)
 
     def word(self, name: str, allowed: Sequence[str]) -> tuple[str, str]:
         value = self.first(name)
@@ -219,23 +218,10 @@ class _Picker:
         return path, value.source
 
     def paths(self, name: str, globs: bool = False) -> tuple[Line, ...]:
-        lines = self.globs(name)
-        for line in lines:
-            free_standing = globs and is_glob(line.text) and ("/" not in line.text or line.text.startswith("**/"))
-            if not is_anchored(line.text) and not free_standing:
-                raise self.wrong(name, line, f"is a relative {'glob' if globs and is_glob(line.text) else 'path'}")
-            if not globs and ("*" in line.text or "?" in line.text):
-                raise self.wrong(name, line, "is a glob")
-        return lines
+        return tuple(check_path(name, line, globs=globs) for line in self.lines(name))
 
     def globs(self, name: str) -> tuple[Line, ...]:
-        lines = self.lines(name)
-        for line in lines:
-            if not line.text:
-                raise self.wrong(name, line, "is empty")
-            if "\0" in line.text:
-                raise self.wrong(name, line, "holds a null byte")
-        return lines
+        return tuple(_check_text(name, line) for line in self.lines(name))
 
     def layers(self, name: str, auto: bool) -> tuple[str, ...]:
         value = self.first(name)
@@ -268,19 +254,35 @@ def _mode(pick: _Picker) -> tuple[str, str, tuple[str, ...]]:
     return least, "environment: SESSION_GUARD", (note,)
 
 
-def check_path(option: str, line: Line) -> Line:
-    """A path that a conftest or a mark declares, held to the same rules as one of the ini file.
+def check_path(option: str, line: Line, *, globs: bool = False) -> Line:
+    """A declared path, wherever it comes from: the ini file, the command line, a conftest or a mark.
 
+    :param globs: globs are fine too: anchored ones, names, and ``**/...``.
     :raises ConfigurationError: it is empty, relative, or a glob.
     """
-    allowed = "absolute paths, ~/... or {rootdir}/..."
-    if not line.text:
-        raise ConfigurationError(option, line.source, f"is empty, got {line.text!r}", allowed)
-    if not is_anchored(line.text):
-        raise ConfigurationError(option, line.source, f"is a relative path, got {line.text!r}", allowed)
-    if is_glob(line.text):
-        raise ConfigurationError(option, line.source, f"is a glob, got {line.text!r}", allowed)
+    text = _check_text(option, line).text
+    if globs and is_glob(text):
+        if not is_anchored(text) and "/" in text and not text.startswith("**/"):
+            raise _wrong_line(option, line, "is a relative glob")
+    elif not is_anchored(text):
+        raise _wrong_line(option, line, "is a relative path")
+    elif "*" in text or "?" in text:
+        # A bracket alone is a letter in many real names.
+        raise _wrong_line(option, line, "is a glob")
     return line
+
+
+def _check_text(option: str, line: Line) -> Line:
+    if not line.text:
+        raise _wrong_line(option, line, "is empty")
+    if "\0" in line.text:
+        raise _wrong_line(option, line, "holds a null byte")
+    return line
+
+
+def _wrong_line(option: str, line: Line, problem: str) -> ConfigurationError:
+    allowed = BY_NAME[option].allowed if option in BY_NAME else BY_NAME["session_guard_protect"].allowed
+    return ConfigurationError(option, line.source, f"{problem}, got {line.text!r}", allowed)
 
 
 def is_anchored(path: str) -> bool:

@@ -279,6 +279,15 @@ def _refusal(standing: Standing) -> str:
     return "is in a place where the run may not create" if standing is Standing.ABSENT else "existed before this run"
 
 
+def freed(policy: Policy, path: str, source: str) -> Policy:
+    """The policy with one place let go of, whatever it said of it: what is seen there is a copy.
+
+    :param path: absolute and resolved.
+    """
+    kept = (rule for rule in policy.rules if not is_within(clean(rule.prefix), path))
+    return Policy((*kept, Rule(Zone.FREE, path, path, source, declared=True)), policy.patterns)
+
+
 def extended(policy: Policy, rules: Iterable[Rule]) -> Policy:
     """The policy with more rules; where two meet at one prefix the stricter stands."""
     return Policy((*policy.rules, *rules), policy.patterns)

@@ -53,7 +53,7 @@ def join_as_child(environ: Mapping[str, str]) -> ChildRun:
     :raises LedgerError: it names none, or the run's directory is gone.
     """
     handover = Handover.parse(environ)
-    policy, more = read_policy(handover.directory)
+    policy, more = read_policy(handover.directory, handover.label)
     hint = DirFdHint()
     run = ChildRun(
         settings=Settings(mode=more["mode"]),

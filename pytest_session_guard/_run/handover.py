@@ -12,7 +12,6 @@ from pytest_session_guard._core.zones import Pattern, Policy, Rule, Zone
 from pytest_session_guard._host.fsops import read_file, replace_file
 
 RUN_VARIABLE: Final = "SESSION_GUARD_RUN"
-POLICY_FILE: Final = "policy.json"
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,13 @@ class Handover:
             raise LedgerError(RUN_VARIABLE, f"names no run to join: {problem!r}") from problem
 
 
-def write_policy(directory: str, policy: Policy, more: Mapping[str, Any]) -> None:
-    """Put the policy where the run's other processes find it.
+def policy_file(directory: str, label: str) -> str:
+    """Where a process of the run (and its children, which carry its label) finds the policy."""
+    return f"{directory}/policy-{label}.json"
+
+
+def write_policy(directory: str, label: str, policy: Policy, more: Mapping[str, Any]) -> None:
+    """Put the policy where children find it.
 
     :raises OSError: it cannot be written.
     """
@@ -57,15 +61,15 @@ def write_policy(directory: str, policy: Policy, more: Mapping[str, Any]) -> Non
         "patterns": [[pattern.glob, pattern.within, pattern.source] for pattern in policy.patterns],
         **more,
     }
-    replace_file(f"{directory}/{POLICY_FILE}", json.dumps(content).encode())
+    replace_file(policy_file(directory, label), json.dumps(content).encode())
 
 
-def read_policy(directory: str) -> tuple[Policy, dict[str, Any]]:
+def read_policy(directory: str, label: str = "main") -> tuple[Policy, dict[str, Any]]:
     """The run's policy, and what was written beside it.
 
     :raises LedgerError: it cannot be read, so nothing can be judged by it.
     """
-    path = f"{directory}/{POLICY_FILE}"
+    path = policy_file(directory, label)
     try:
         content = json.loads(read_file(path))
         rules = tuple(Rule(Zone(zone), *rest) for zone, *rest in content.pop("rules"))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -12,10 +13,11 @@ from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.ledger import note_closed, read_run
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._controls.redirect import Redirector
-from pytest_session_guard._core.errors import ConfigurationError, LateWriterWarning, LedgerError
+from pytest_session_guard._core.errors import ConfigurationError, LateWriterWarning, LayerUnavailableError, LedgerError
 from pytest_session_guard._core.settings import Line, check_path, parse_redirect
-from pytest_session_guard._core.zones import Policy, Rule, Zone, extended
+from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
 from pytest_session_guard._host.fsops import Raw, clock_ns, make_directory, replace_file
+from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
 from pytest_session_guard._report.text import preserved_lines
 from pytest_session_guard._run.artifacts import ArtifactDesk
@@ -40,7 +42,7 @@ class SessionRun(GuardRun):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._base_policy: Policy | None = None
+        self._test_only = ExitStack()
         self._private = ""
         self._private_count = 0
         self._stamps: dict[int, int] = {}
@@ -86,8 +88,7 @@ class SessionRun(GuardRun):
                 [place for place in writable_places(self.policy, self.places) if place not in before],
                 [place for place in covered_places(self.policy, self.places) if place not in before],
             )
-            if self.is_controller:
-                self.tell_children()
+            self.tell_children()
         for text in (text for answer in redirects for text in answer or ()):
             self._redirector().add(parse_redirect(Line(str(text), "pytest_session_guard_redirects")))
 
@@ -106,10 +107,10 @@ class SessionRun(GuardRun):
                 "protect, share, pristine, reason",
             )
         rules: list[Rule] = []
-        for path in _as_paths(arguments.get("protect", ())):
+        for path in as_paths(arguments.get("protect", ())):
             line = check_path("protect", Line(path, source))
             rules += declared_rules(Zone.PROTECTED, expand("protect", line, self.places), line, source)
-        for path in _as_paths(arguments.get("share", ())):
+        for path in as_paths(arguments.get("share", ())):
             line = check_path("share", Line(path, source))
             for rule in declared_rules(Zone.SHARED, expand("share", line, self.places), line, source):
                 if self.policy.rule_for(rule.prefix).zone not in (Zone.SHARED, Zone.FREE):
@@ -137,19 +138,23 @@ class SessionRun(GuardRun):
             "layers": {name: layer.to_json() for name, layer in self.layers.items()},
         }
         try:
-            write_policy(self.directory.path, self.policy, more)
+            write_policy(self.directory.path, self.label, self.policy, more)
         except OSError as problem:
             raise LedgerError(self.directory.path, problem.strerror or str(problem)) from problem
 
     # -- tests -------------------------------------------------------------------------------------------------------
 
-    def begin_test(self, nodeid: str, narrowing: Iterable[Rule] = ()) -> None:
-        """A test's protocol begins; its mark may narrow what it may touch."""
+    def begin_test(self, nodeid: str, narrowing: Iterable[Rule] = (), pristine: Iterable[str] = ()) -> None:
+        """A test's protocol begins; its mark may narrow what it may touch, and ask for copies of real data.
+
+        :raises LayerUnavailableError: a copy was asked for and there is no overlay.
+        """
         self._private = ""
         rules = tuple(narrowing)
         if rules:
-            self._base_policy = self.policy
-            self.use(extended(self.policy, rules))
+            self._test_only.enter_context(self._under(extended(self.policy, rules)))
+        for path in pristine:
+            self._test_only.enter_context(self.pristine(path))
         if self.redirector is not None:
             self._tell_late_writers()
             self.redirector.enter_test(self.private_directory())
@@ -159,11 +164,36 @@ class SessionRun(GuardRun):
         self._mark_basetemp()
         if self.redirector is not None:
             self.redirector.leave_test()
-        if self._base_policy is not None:
-            self.use(self._base_policy)
-            self._base_policy = None
+        self._test_only.close()
         self._private = ""
         self.leave()
+
+    @contextmanager
+    def _under(self, policy: Policy) -> Iterator[None]:
+        """Go by another policy inside, this process and the children that it starts."""
+        before = self.policy
+        self.use(policy)
+        self.tell_children()
+        try:
+            yield
+        finally:
+            self.use(before)
+            self.tell_children()
+
+    @contextmanager
+    def pristine(self, path: str) -> Iterator[str]:
+        """Inside, real data may be changed at will: what is seen is a copy-on-write view, gone afterwards.
+
+        :returns: the real path.
+        :raises LayerUnavailableError: there is no overlay, or it refused.
+        """
+        overlay = self.walls.overlay
+        if overlay is None:
+            reason = self.layers["overlay"].reason or "it was not asked for (session_guard_layers)"
+            raise LayerUnavailableError("overlay", f"{reason}; a pristine view needs it")
+        real = resolve_missing(expand("pristine", check_path("pristine", Line(path, "pristine")), self.places))
+        with overlay.pristine(real), self._under(freed(self.policy, real, "pristine")):
+            yield real
 
     def private_directory(self) -> str:
         """The current test's private directory, made at the first call."""
@@ -382,6 +412,6 @@ class SessionRun(GuardRun):
                 self.on_late(touch)
 
 
-def _as_paths(value: object) -> list[str]:
+def as_paths(value: object) -> list[str]:
     items = [value] if isinstance(value, str | os.PathLike) else list(value) if isinstance(value, Iterable) else []
     return [os.fsdecode(item) for item in items]

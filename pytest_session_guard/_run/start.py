@@ -19,6 +19,7 @@ from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._run.canary import CANARY_DIRECTORY, prove
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
+from pytest_session_guard._run.inherited import inherited
 from pytest_session_guard._run.places import (
     Output,
     Places,
@@ -107,6 +108,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     run.scrubbed = scrub(environ)
     if run.is_controller:
         run.notes += _tidy(places.ledger)
+        run.notes += inherited(policy)
     _enter_layers(run, request, outer, launch)
     run.header = header_of(run, request)
     if run.is_controller:
@@ -119,7 +121,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
         seal_if_needed(
             settings, tuple(writable_places(policy, places)), tuple(covered_places(policy, places)), run.layers
         )
-        run.tell_children()
+    run.tell_children()
     insist(settings, run.layers)
     prove(run)
     guard_exit(run)

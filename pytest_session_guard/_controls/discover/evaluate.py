@@ -55,20 +55,32 @@ class Evaluator:
     def __init__(self, sources: Mapping[str, Source], home: str) -> None:
         self.sources, self.home = sources, home.rstrip("/")
         self.open: set[tuple[str, int]] = set()
-        self.depth = 0
+        self.known: dict[tuple[str, int], Traces] = {}
+        self.scopes: dict[int, Scope] = {}
+        self.depth = self.cuts = 0
 
     def traces(self, node: ast.expr | None, scope: Scope) -> Traces:
         """What an expression may be, as far as its source tells."""
+        if node is None:
+            return NOTHING
         key = (scope.source.module, id(node))
-        if node is None or key in self.open or self.depth > DEEPEST:
+        if key in self.known:
+            return self.known[key]
+        if key in self.open or self.depth > DEEPEST:
+            self.cuts += 1
             return NOTHING
         self.open.add(key)
         self.depth += 1
+        cuts = self.cuts
         try:
-            return limited(self._traces(node, scope))
+            out = limited(self._traces(node, scope))
         finally:
             self.open.discard(key)
             self.depth -= 1
+        # What was cut short because it stands inside itself may be more when it is asked for by itself.
+        if cuts == self.cuts or not self.open:
+            self.known[key] = out
+        return out
 
     def _traces(self, node: ast.expr, scope: Scope) -> Traces:
         match node:
@@ -155,7 +167,7 @@ class Evaluator:
         if values:
             return as_constants(frozenset().union(*(self.traces(value, outer) for value in values)))
         method = next((one for one in owner.body if isinstance(one, ast.FunctionDef) and one.name == name), None)
-        return self.returned(method, outer) if method is not None else NOTHING
+        return as_constants(self.returned(method, outer)) if method is not None else NOTHING
 
     def _find(self, dotted: str) -> tuple[Source, str] | None:
         """The module that a dotted name lies in, and what is left of the name."""
@@ -253,7 +265,7 @@ class Evaluator:
             return NOTHING
         source, rest = found
         if rest in source.functions:
-            return self.returned(source.functions[rest], Scope(source))
+            return as_constants(self.returned(source.functions[rest], Scope(source)))
         return self._own_function(source.imports[rest], scope) if source.imports.get(rest, name) != name else NOTHING
 
     def returned(self, function: Function, outer: Scope) -> Traces:
@@ -265,10 +277,12 @@ class Evaluator:
 
     def inside(self, function: Function, outer: Scope) -> Scope:
         """The scope of a function's body."""
-        names = assigned(function.body)
-        for name, default in defaults(function):
-            names.setdefault(name, []).append(default)
-        return Scope(outer.source, names, outer.owner)
+        if id(function) not in self.scopes:
+            names = assigned(function.body)
+            for name, default in defaults(function):
+                names.setdefault(name, []).append(default)
+            self.scopes[id(function)] = Scope(outer.source, names, outer.owner)
+        return self.scopes[id(function)]
 
 
 def variable(name: str) -> Traces:

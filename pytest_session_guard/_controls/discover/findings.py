@@ -14,7 +14,6 @@ from pytest_session_guard._controls.discover.sources import (
     Function,
     Source,
     assigned,
-    own_expressions,
     read_sources,
     top_level,
 )
@@ -59,7 +58,10 @@ def discover(path_or_module: str, home: str) -> list[Finding]:
     first: dict[tuple[str, str, str], Finding] = {}
     for source in sources.values():
         for finding in find_in(source, evaluator):
-            first.setdefault((finding.kind, finding.target, finding.path), finding)
+            path = "" if finding.kind == "environment" else finding.path
+            key = (finding.kind, finding.target, path)
+            if key not in first or (finding.path and not first[key].path):
+                first[key] = finding
     return sorted(first.values())
 
 
@@ -117,12 +119,23 @@ def calls(function: Function, name: str, outer: Scope, evaluator: Evaluator) -> 
         if isinstance(statement, FUNCTIONS):
             yield from calls(statement, f"{name}.{statement.name}", scope, evaluator)
             continue
-        for expression in own_expressions(statement):
-            if isinstance(expression, ast.Call | ast.BinOp | ast.Subscript | ast.JoinedStr | ast.BoolOp | ast.IfExp):
-                traces = evaluator.traces(expression, scope)
-                yield from variables(traces, expression, scope)
-                made = frozenset(trace for trace in traces if trace.pathy and not trace.constant)
-                yield from found("call", f"{scope.source.module}:{name}", made, expression, scope)
+        for child in ast.iter_child_nodes(statement):
+            yield from made(child, f"{scope.source.module}:{name}", scope, evaluator)
+
+
+def made(node: ast.AST, target: str, scope: Scope, evaluator: Evaluator) -> Iterator[Finding]:
+    """The paths that an expression makes: the largest part of it that is one, else those in its parts."""
+    if isinstance(node, ast.stmt | ast.Lambda):
+        return
+    if isinstance(node, ast.Call | ast.BinOp | ast.Subscript | ast.JoinedStr | ast.BoolOp | ast.IfExp):
+        traces = evaluator.traces(node, scope)
+        own = frozenset(trace for trace in traces if trace.pathy and not trace.constant)
+        out = [*variables(traces, node, scope), *found("call", target, own, node, scope)]
+        if out:
+            yield from out
+            return
+    for child in ast.iter_child_nodes(node):
+        yield from made(child, target, scope, evaluator)
 
 
 def found(kind: Kind, target: str, traces: Traces, node: ast.expr, scope: Scope) -> Iterator[Finding]:

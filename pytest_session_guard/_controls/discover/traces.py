@@ -17,7 +17,7 @@ class Trace:
 
     :param text: ``~/.app/sessions``, ``$APP_HOME/sessions``, or any other text.
     :param pathy: something treats it as a path (``Path(…)``, ``os.path.join``), so that it is not just a text.
-    :param constant: it comes by way of a module's constant, which is found there.
+    :param constant: it comes by way of a constant or function of the application, and is found there.
     :param overrides: environment variables that are asked first.
     """
 

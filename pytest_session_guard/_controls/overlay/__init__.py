@@ -14,9 +14,10 @@ What a test can notice inside:
 
 - everybody: renaming or linking between a protected root, the rest of the disk and a writable place fails (EXDEV),
   also where all lie on one file system, and so does renaming a real directory within a protected root; removing a
-  protected root fails (EBUSY); the rest of the disk answers EROFS; `/proc/mounts` is longer; a protected root has a
-  device number of its own, directories in it one link, and its free space is that of the upper layer (half of the
-  memory), which a copy of every file opened for writing goes into; locks on files in it are not seen outside. Directories on the way from a writable place to a protected root in it cannot be renamed.
+  protected root fails (EBUSY); the rest of the disk answers EROFS; `/proc/mounts` is longer. A protected root has a
+  device number of its own, its directories have one link, and its free space is that of the upper layer (half of the
+  memory), into which every file goes that is opened for writing. Locks on files in it are not seen outside.
+  Directories on the way from a writable place to a protected root in it cannot be renamed.
 - an ordinary user, because the right to mount takes a user namespace: files of other owners seem to belong to
   ``nobody`` (65534), and so do supplementary groups in ``os.getgroups()``, though they count as before; ``sudo``,
   ``su`` and other set-uid programs, and programs with file capabilities (``ping``), do not gain anything; ``ssh`` may

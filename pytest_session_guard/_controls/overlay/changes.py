@@ -386,8 +386,8 @@ def _compared(name: str, place: _Place, status: os.stat_result, real: os.stat_re
 
 
 def _unless_same_times(status: os.stat_result, real: os.stat_result) -> ChangeKind | None:
-    same = rights_of(status) == rights_of(real) and status.st_mtime_ns == real.st_mtime_ns
-    return None if same else "metadata"
+    then, now = ((s.st_atime_ns, s.st_mtime_ns, *rights_of(s)) for s in (real, status))
+    return None if then == now else "metadata"
 
 
 def _compared_file(name: str, place: _Place, status: os.stat_result, real: os.stat_result) -> ChangeKind | None:

@@ -111,7 +111,9 @@ def mount_memory(plan: OverlayPlan) -> None:
     :raises OSError: the kernel refused.
     """
     size = "" if plan.upper_size_bytes is None else f",size={plan.upper_size_bytes}"
-    mounts.mount("session-guard", plan.scratch, "tmpfs", mounts.NOSUID | mounts.NODEV, f"mode=0700{size}")
+    mounts.mount(
+        "session-guard", plan.scratch, "tmpfs", mounts.NOSUID | mounts.NODEV | mounts.NOATIME, f"mode=0700{size}"
+    )
 
 
 class Builder:

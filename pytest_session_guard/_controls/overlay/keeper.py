@@ -354,7 +354,7 @@ def heed(keeper: Keeper, channel: Channel) -> bool:
     """Answer one request; `False` when the other end is gone, or talks what this does not understand."""
     try:
         request, descriptors = channel.receive()
-    except (EOFError, OSError, ValueError, LookupError):
+    except (EOFError, OSError, ValueError, LookupError, TypeError):
         return False
     try:
         answer(keeper, channel, request, descriptors)

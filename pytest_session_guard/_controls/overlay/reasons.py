@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 ENTERING: Final = "making a mount namespace"
 MOUNTING: Final = "mounting in the new namespace"
 BUILDING: Final = "building the overlay"
 
-_APPARMOR: Final = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
-_DEBIAN: Final = "/proc/sys/kernel/unprivileged_userns_clone"
-_LIMITS: Final = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
+APPARMOR: Final = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
+DEBIAN: Final = "/proc/sys/kernel/unprivileged_userns_clone"
+LIMITS: Final = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
 
 
 def threads_clause(count: int) -> str:
@@ -28,14 +28,28 @@ def outside_threads_clause(count: int) -> str:
     return "1 thread that ran before stays outside" if others == 1 else f"{others} threads that ran before stay outside"
 
 
-def failure_clause(step: str, number: int, text: str) -> str:
-    """Why a step failed."""
+def setting(path: str) -> str:
+    """What a file below ``/proc/sys`` says; nothing where there is no such file."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def failure_clause(step: str, number: int, text: str, setting: Callable[[str], str] = setting) -> str:
+    """Why a step failed.
+
+    :param number: the errno, 0 for none.
+    :param text: what the failing call said.
+    :param setting: how to read a kernel setting.
+    """
     name = errno.errorcode.get(number, "")
     if step == ENTERING:
-        return _entering_clause(number, name, text)
+        return _entering_clause(number, name, text, setting)
     if step == MOUNTING and number in (errno.EPERM, errno.EACCES):
-        if _setting(_APPARMOR) == "1":
-            return f"AppArmor refuses mounts in user namespaces ({name}): kernel.apparmor_restrict_unprivileged_userns is 1"
+        if setting(APPARMOR) == "1":
+            return f"AppArmor refuses mounts in user namespaces ({name}): {_dotted(APPARMOR)} is 1; set it to 0 with sysctl"
         return f"mounts are refused in the new namespace ({name}): a security module or a container forbids them"
     if number == errno.ENOSYS:
         return f"{step} needs Linux 5.12 or newer ({name})"
@@ -46,28 +60,23 @@ def failure_clause(step: str, number: int, text: str) -> str:
     return f"{step} failed: {text}{f' ({name})' if name else ''}"
 
 
-def _entering_clause(number: int, name: str, text: str) -> str:
+def _entering_clause(number: int, name: str, text: str, setting: Callable[[str], str]) -> str:
     if number in (errno.ENOSPC, errno.EUSERS):
-        exhausted = [path for path in _LIMITS if _setting(path) == "0"]
-        named = " and ".join(path.removeprefix("/proc/sys/").replace("/", ".") for path in exhausted)
+        exhausted = " and ".join(_dotted(path) for path in LIMITS if setting(path) == "0")
         return (
-            f"{named} is 0 ({name}); raise it with sysctl" if named else f"too many namespaces exist already ({name})"
+            f"{exhausted} is 0 ({name}); raise it with sysctl" if exhausted else f"too many namespaces exist ({name})"
         )
     if number in (errno.EPERM, errno.EACCES):
-        if _setting(_DEBIAN) == "0":
-            return f"kernel.unprivileged_userns_clone is 0 ({name}); set it to 1 with sysctl"
+        if setting(DEBIAN) == "0":
+            return f"{_dotted(DEBIAN)} is 0 ({name}); set it to 1 with sysctl"
         return f"user namespaces are refused ({name}): a seccomp filter, as in a container, or a chroot forbids them"
     if number in (errno.ENOSYS, errno.EINVAL):
         return f"this kernel has no user namespaces ({name})"
     return f"no namespace can be made: {text}"
 
 
-def _setting(path: str) -> str:
-    try:
-        with open(path, encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
+def _dotted(path: str) -> str:
+    return path.removeprefix("/proc/sys/").replace("/", ".")
 
 
 def shortfall_clause(shortfalls: Sequence[tuple[str, str]], uncovered: Sequence[str]) -> str:
