@@ -20,7 +20,7 @@ from pytest_session_guard._core.removal import Fact, Kept, Removal, RemovalPlan,
 from pytest_session_guard._core.zones import Zone, compile_glob
 from pytest_session_guard._host.directories import OpenDirectory, is_directory
 from pytest_session_guard._host.fsops import Raw, make_directory
-from pytest_session_guard._host.identity import real_directory, resolve_missing
+from pytest_session_guard._host.identity import look, real_directory, resolve_missing
 
 REMOVABLE: Final = frozenset({Zone.FREE, Zone.WORKSPACE, Zone.SHARED})
 CHUNK: Final = 256
@@ -106,9 +106,9 @@ class Cleanup:
         :param paths: resolved; what is not there is passed over.
         """
         self.artifacts.settle()
-        return plan_removal(self._facts(paths))
+        return plan_removal(self._facts(paths, self.zone_of))
 
-    def _facts(self, paths: Iterable[str]) -> Iterator[Fact]:
+    def _facts(self, paths: Iterable[str], zone_of: Callable[[str], Zone]) -> Iterator[Fact]:
         for directory, names in _by_directory(paths).items():
             try:
                 opened = OpenDirectory(directory)
@@ -117,7 +117,7 @@ class Cleanup:
                 continue
             with opened:
                 for name in names:
-                    fact = self._fact(opened, name)
+                    fact = self._fact(opened, name, zone_of)
                     if fact is not None:
                         yield fact
 
@@ -128,18 +128,17 @@ class Cleanup:
             path = f"{directory.rstrip('/')}/{name}"
             yield Fact(path, self.artifacts.paths.get(path, Identity(0, 0)), symlink_on_way=True)
 
-    def _fact(self, parent: OpenDirectory, name: str) -> Fact | None:
+    def _fact(self, parent: OpenDirectory, name: str, zone_of: Callable[[str], Zone]) -> Fact | None:
         try:
-            found = parent.lstat(name)
-            identity = parent.identity(name, found)
+            seen = parent.look(name)
         except OSError:
             return None  # gone by itself
+        identity = seen.identity
         path = f"{parent.path.rstrip('/')}/{name}"
         same = self.artifacts.is_own(identity)
         private = same is not True and self.is_private(path)
         recorded = private or same is not False or path in self.artifacts.paths
-        directory = is_directory(found)
-        zone = self.zone_of(path)
+        directory = is_directory(seen)
         return Fact(
             path,
             identity,
@@ -148,11 +147,11 @@ class Cleanup:
             recorded=recorded,
             tagged=same is not True and not private and is_marker_of(self.marker_of(path), self.run_id),
             same_object=True if private else same,
-            mtime_ns=found.st_mtime_ns,
-            ctime_ns=found.st_ctime_ns,
+            mtime_ns=seen.mtime_ns,
+            ctime_ns=seen.ctime_ns,
             start_ns=0 if private else self.started_ns(path),
             end_ns=self.ended_ns,
-            zone_allows=private or zone in REMOVABLE,
+            zone_allows=private or zone_of(path) in REMOVABLE,
         )
 
     # Removing
@@ -185,7 +184,9 @@ class Cleanup:
     def plan_shared(self) -> RemovalPlan:
         """What `clear_shared` would do."""
         self.artifacts.settle()
-        return self.plan([path for path in list(self.artifacts.paths) if self.zone_of(path) is Zone.SHARED])
+        shared = [path for path in list(self.artifacts.paths) if self.zone_of(path) is Zone.SHARED]
+        # A hundred thousand paths need not be asked about twice.
+        return plan_removal(self._facts(shared, lambda path: Zone.SHARED))
 
     def clear_shared(self) -> Removed:
         """Remove every artifact in ``shared`` places that has all five proofs; the rest stays, each with its reason."""
@@ -255,8 +256,7 @@ class Cleanup:
             directory, _, name = removal.path.rpartition("/")
             try:
                 with OpenDirectory(directory or "/") as parent:
-                    found = parent.lstat(name)
-                    if parent.identity(name, found) != removal.identity:
+                    if parent.look(name).identity != removal.identity:
                         kept.append((removal.path, "another directory stands there by now"))
                         continue
                     parent.rmdir(name)
@@ -294,8 +294,8 @@ def _remove_file(
         # Another file system: quarantined beside itself, under a name that nobody else uses.
         where, quarantined = parent, f".session-guard-quarantine-{quarantined}"
         parent.rename(name, where, quarantined)
-    found = where.lstat(quarantined)
-    if where.identity(quarantined, found) == identity and not is_directory(found):
+    seen = where.look(quarantined)
+    if seen.identity == identity and not is_directory(seen):
         where.unlink(quarantined)
         return ""
     try:
@@ -347,7 +347,7 @@ def _with_contents(paths: Iterable[str]) -> Iterator[str]:
         seen.add(path)
         yield path
         try:
-            if is_directory(Raw.lstat(path)):
+            if is_directory(look(path)):
                 pending.extend(f"{path}/{name}" for name in Raw.listdir(path))
         except OSError:
             continue  # gone, or not to be listed: the plan says so

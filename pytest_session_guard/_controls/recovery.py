@@ -289,7 +289,7 @@ def _identity(path: str) -> Identity | None:
     directory, _, name = path.rpartition("/")
     try:
         with OpenDirectory(directory or "/") as parent:
-            return parent.identity(name, parent.lstat(name))
+            return parent.look(name).identity
     except OSError:
         return None
 

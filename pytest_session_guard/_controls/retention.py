@@ -36,18 +36,18 @@ def remove_run_directory(path: str) -> bool:
 
 
 def _is_own(run: OpenDirectory, name: str) -> bool:
-    if not is_directory(run.lstat(name)):
+    if not is_directory(run.look(name)):
         return OWN_FILES.fullmatch(name) is not None
     if name not in OWN_DIRECTORIES:
         return False
     with run.enter(name) as inner:
         entries = inner.names()
         # A quarantine that holds something is the only place where that still is.
-        return not entries or (name in STORES and not any(is_directory(inner.lstat(entry)) for entry in entries))
+        return not entries or (name in STORES and not any(is_directory(inner.look(entry)) for entry in entries))
 
 
 def _remove_entry(run: OpenDirectory, name: str) -> None:
-    if not is_directory(run.lstat(name)):
+    if not is_directory(run.look(name)):
         run.unlink(name)
         return
     with run.enter(name) as inner:

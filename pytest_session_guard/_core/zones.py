@@ -252,9 +252,7 @@ def decide_by(policy: Policy, rule: Rule, action: Action, path: str, standing: S
     if action is Action.DELETE and standing is not Standing.ABSENT:
         below = policy.holds_guarded(path)
         if below is not None:
-            return Decision(
-                Verdict.REFUSE, below, f"holds {below.shown or below.prefix}, which is guarded"
-            )
+            return Decision(Verdict.REFUSE, below, f"holds {below.shown or below.prefix}, which is guarded")
     return _decide_in(rule, action, standing)
 
 

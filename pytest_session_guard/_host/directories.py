@@ -12,9 +12,8 @@ import stat
 from types import TracebackType
 from typing import Final, Self
 
-from pytest_session_guard._core.records import Identity
 from pytest_session_guard._host.fsops import OwnPath, Raw
-from pytest_session_guard._host.identity import HAS_PROC_FD, O_PATH, birth_ns
+from pytest_session_guard._host.identity import HAS_PROC_FD, O_PATH, Sight, look
 
 # O_PATH needs no permission to read the directory, only to pass through it.
 _STEP: Final = O_PATH | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -59,13 +58,12 @@ class OpenDirectory:
         """A path that leads through the held descriptor, for calls that take no ``dir_fd``."""
         return f"/proc/self/fd/{self.fd}/{name}" if self.fd is not None and HAS_PROC_FD else f"{self.path}/{name}"
 
-    def lstat(self, name: str) -> os.stat_result:
-        """The object of that name, not what it points to."""
-        return Raw.stat(self.name(name), dir_fd=self.fd, follow_symlinks=False)
+    def look(self, name: str) -> Sight:
+        """What has that name, not what it points to.
 
-    def identity(self, name: str, found: os.stat_result) -> Identity:
-        """Which object has that name; ``found`` is its `lstat`."""
-        return Identity(found.st_dev, found.st_ino, birth_ns(self.name(name), found, self.fd))
+        :raises OSError: nothing has.
+        """
+        return look(self.name(name), self.fd)
 
     def names(self) -> frozenset[str]:
         """What is in the directory.
@@ -164,6 +162,6 @@ def rename_flagged(source: OpenDirectory, name: str, target: OpenDirectory, targ
         raise OSError(number, os.strerror(number), f"{target.path}/{target_name}")
 
 
-def is_directory(found: os.stat_result) -> bool:
-    """Whether a stat result is that of a directory."""
-    return stat.S_ISDIR(found.st_mode)
+def is_directory(seen: Sight) -> bool:
+    """Whether what was seen is a directory."""
+    return stat.S_ISDIR(seen.mode)

@@ -242,3 +242,46 @@ def _read_statx(call: tuple[_Statx, Any], path: str | bytes | int, dir_fd: int |
         return None
     seconds, nanoseconds = struct.unpack_from("=qI", buffer, 80)
     return int(seconds) * 1_000_000_000 + int(nanoseconds)
+
+
+class Sight(NamedTuple):
+    """What one look at an object tells, the symlink itself if it is one."""
+
+    identity: Identity
+    mode: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+# struct statx, see statx(2): mask, mode, inode; times of birth, change and modification; the device's numbers.
+_STATX_FIELDS: Final = struct.Struct("=I24xH2xQ40xqI4xqI4xqI12xII")
+_STATX_EVERYTHING: Final = 0xFFF
+
+
+def look(path: str, dir_fd: int | None = None) -> Sight:
+    """An object's identity, mode and times in one system call where the platform has one.
+
+    :raises OSError: nothing stands there.
+    """
+    call = _statx()
+    if call is None:
+        found = _Primitives.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        identity = Identity(found.st_dev, found.st_ino, birth_ns(path, found, dir_fd))
+        return Sight(identity, found.st_mode, found.st_mtime_ns, found.st_ctime_ns)
+    function, make_buffer = call
+    buffer = make_buffer(256)
+    start = AT_FDCWD if dir_fd is None else dir_fd
+    if function(start, _Primitives.fsencode(path), AT_SYMLINK_NOFOLLOW, _STATX_EVERYTHING, buffer) != 0:
+        # Again, for the right exception.
+        _Primitives.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    mask, mode, inode, born, born_part, changed, changed_part, modified, modified_part, major, minor = (
+        _STATX_FIELDS.unpack_from(buffer)
+    )
+    birth = born * 1_000_000_000 + born_part if mask & STATX_BTIME else None
+    return Sight(
+        Identity(os.makedev(major, minor), inode, birth),
+        mode,
+        modified * 1_000_000_000 + modified_part,
+        changed * 1_000_000_000 + changed_part,
+    )

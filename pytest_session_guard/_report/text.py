@@ -20,6 +20,7 @@ FIX_GUARD: Final = "an error of the guard itself; please report it with the line
 VERBS: Final[Mapping[str, str]] = {
     "os.remove": "delete",
     "os.rmdir": "delete",
+    "os.exec": "exec",
     "os.rename": "rename",
     "os.mkdir": "create",
     "os.mkfifo": "create",

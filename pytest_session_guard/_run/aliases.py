@@ -22,7 +22,7 @@ class AliasSearch:
 
     def __init__(self, places: Places) -> None:
         self.places = places
-        self._names: dict[tuple[int, int], str] = {}
+        self._names: dict[tuple[int, ...], str] = {}
         self._walked: set[str] = set()
         self._left = BUDGET
         self.exhausted = False
@@ -37,7 +37,7 @@ class AliasSearch:
             if root != "/" and root not in self._walked:
                 self._walked.add(root)
                 self._walk(root, policy)
-            name = self._names.get((found.st_dev, found.st_ino))
+            name = self._names.get(_likeness(found))
             if name is not None:
                 return policy.rule_for(name)
             if self.exhausted and root != "/":
@@ -61,4 +61,9 @@ class AliasSearch:
                     if policy.rule_for(item.path).zone in (Zone.PROTECTED, Zone.SHARED):
                         pending.append(item.path)
                 elif S_ISREG(found.st_mode) and found.st_nlink > 1:
-                    self._names[found.st_dev, found.st_ino] = item.path
+                    self._names[_likeness(found)] = item.path
+
+
+def _likeness(found: os.stat_result) -> tuple[int, ...]:
+    """What two names of one file have in common; not the device, because an overlay shows one of its own."""
+    return (found.st_ino, found.st_nlink, found.st_size, found.st_mtime_ns)

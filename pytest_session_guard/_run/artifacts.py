@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
 from stat import S_ISDIR, S_ISLNK, S_ISREG
+from typing import Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.markers import tag, write_json
@@ -16,6 +17,10 @@ from pytest_session_guard._core.records import Touch, marker
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_of, resolve_missing
 from pytest_session_guard._run.guard import GuardRun
+
+REMOVAL_FIX: Final = (
+    "remove only what this run created; create it through session_guard, or in a zone that records creations"
+)
 
 
 class ArtifactDesk:
@@ -90,10 +95,11 @@ class ArtifactDesk:
     def _refused(self, operation: str, refused: Sequence[tuple[str, str]]) -> NotCreatedByRunError:
         """Write a refused removal down, one violation a path, before anybody can swallow the exception."""
         for path, reason in refused:
-            self.run.touched(self._touch(operation, path, reason))
+            self.run.touched(self.touch(operation, path, reason, REMOVAL_FIX))
         return NotCreatedByRunError(refused)
 
-    def _touch(self, operation: str, path: str, reason: str) -> Touch:
+    def touch(self, operation: str, path: str, reason: str, fix: str) -> Touch:
+        """A refused touch of the line of the project that led here."""
         span, who = self.run.current_span(), self.run.culprit()
         rule = self.run.policy.rule_for(path)
         return Touch(
@@ -112,7 +118,7 @@ class ArtifactDesk:
             function=who.function,
             reason=reason,
             rule=str(rule),
-            fix="remove only what this run created; create it through session_guard, or in a zone that records creations",
+            fix=fix,
         )
 
 

@@ -1,10 +1,16 @@
-"""After pytest has finished: threads, exit handlers and finalizers are guarded still, and can still make the run red."""
+"""After pytest has finished: threads, exit handlers and finalizers are guarded still, and can still make the run red.
+
+And where pytest is not let finish: a test that ends the process, or puts another program in its place, takes the verdict
+along; that is never let pass in silence.
+"""
 
 from __future__ import annotations
 
 import atexit
+import os
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Touch
@@ -21,7 +27,12 @@ def guard_exit(run: SessionRun) -> None:
 
     Registered when the run starts, so before everybody else's handlers, so run after them.
     """
-    atexit.register(_LastWord(run))
+    last_word = _LastWord(run)
+    run.on_late = last_word.take
+    run.emergency = make_emergency(run.broken, last_word)
+    atexit.register(last_word)
+    if run.is_controller:
+        _wrap_exit(run)
 
 
 class _LastWord:
@@ -34,7 +45,6 @@ class _LastWord:
         self._write = Raw.write
         self._exit = Raw.exit_now
         self._getpid = Raw.getpid
-        run.on_late = self.take
 
     def take(self, touch: Touch) -> None:
         """A violation happened after the end."""
@@ -44,17 +54,17 @@ class _LastWord:
             self.say_and_leave()
 
     def __call__(self) -> None:
-        """Run the last look: children may have done something meanwhile."""
-        if self._getpid() != self.run.pid:
-            return
+        """Take the last look: children may have done something meanwhile."""
         run = self.run
+        if self._getpid() != run.pid:
+            return
         self.exiting = True
         if run.finished:
             before = len(run.touches)
             try:
                 run.collect()
             except LedgerError as problem:
-                self._write(2, f"session-guard: {problem}\n".encode(errors="replace"))
+                self._write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
             self.late.extend(t for t in run.touches[before:] if t.violation and t not in self.late)
         if run.retreat is not None and run.is_controller:
             run.retreat.finish(keep=bool(run.exit_status))
@@ -65,12 +75,61 @@ class _LastWord:
     def say_and_leave(self) -> None:
         """Say on stderr what happened; under ``enforce`` leave with status 1 where it would have been green."""
         run = self.run
-        texts = [entry(touch, run.places.rootdir) for touch in self.late]
-        self.late = []
+        late, self.late = self.late, []
+        texts = [entry(touch, run.places.rootdir) for touch in late]
         head = f"session-guard: {len(texts)} violations after pytest had finished\n"
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        self._write(2, (head + "\n".join(texts) + "\n").encode("utf-8", "backslashreplace"))
+        flush_streams()
+        self._write(run.stderr_fd, (head + "\n".join(texts) + "\n").encode("utf-8", "backslashreplace"))
+        run.add_to_report(late)
         if run.settings.mode == "enforce" and run.is_controller and run.exit_status in GREEN:
             self._exit(1)
+
+
+def flush_streams() -> None:
+    """Let nothing that was printed be lost."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def make_emergency(broken: list[tuple[str, str]], last_word: _LastWord) -> Callable[[str, str], None]:
+    """The hook's last resort: everything that it needs is bound to it, for when globals and builtins are gone."""
+
+    def emergency(
+        event: str,
+        args: str,
+        _put: Callable[[Any], None] = broken.append,
+        _state: _LastWord = last_word,
+        _write: Callable[[int, bytes], int] = Raw.write,
+        _leave: Callable[[int], Any] = Raw.exit_now,
+        _fd: int = last_word.run.stderr_fd,
+    ) -> None:
+        _put((event, args))
+        if _state.exiting:
+            _write(
+                _fd, b"session-guard: guard-error after pytest had finished: " + (event + " " + args).encode() + b"\n"
+            )
+            if _state.run.settings.mode == "enforce" and _state.run.is_controller:
+                _leave(_state.run.exit_status or 1)
+
+    return emergency
+
+
+def _wrap_exit(run: SessionRun) -> None:
+    """Hold `os._exit` back in the run's own process for as long as its session lasts."""
+    original = os._exit
+
+    def leave(status: int) -> Any:
+        if Raw.getpid() == run.pid and not run.is_told and status in GREEN and run.settings.mode == "enforce":
+            run.collect()
+            texts = [entry(touch, run.places.rootdir) for touch in run.touches if touch.violation]
+            texts.append(
+                f"session-guard: os._exit({status}) in {run.span.nodeid or 'no test'} would have ended pytest without its verdict; "
+                "the exit status is 1"
+            )
+            flush_streams()
+            Raw.write(run.stderr_fd, ("\n".join(texts) + "\n").encode("utf-8", "backslashreplace"))
+            status = 1
+        original(status)
+
+    os._exit = leave

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_session_guard._controls.audit import Gate, Ports
 from pytest_session_guard._controls.audit.attribution import Culprit, culprit, span_of_thread
 from pytest_session_guard._controls.audit.locate import DirFdHint, Locator, Target
-from pytest_session_guard._controls.ledger import Journal, JournalReader, RunDirectory
+from pytest_session_guard._controls.ledger import Journal, JournalReader, RunDirectory, keep_clear_of_low_numbers
 from pytest_session_guard._controls.ownership import Ownership
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
@@ -28,6 +28,8 @@ from pytest_session_guard._run.walls import Layer, Walls
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Change
     from pytest_session_guard._controls.preimages import Preimages
+
+_get_ident: Final = threading.get_ident  # captured: tests replace it
 
 OUTSIDE: Final = Span()
 # One test that walks a big tree may be refused a million times; each counts, so many are written down in full.
@@ -73,6 +75,8 @@ class GuardRun:
 
     def __post_init__(self) -> None:
         self.pid = Raw.getpid()
+        # pytest captures descriptor 2 while tests run; what must be heard goes to where it led before.
+        self.stderr_fd = keep_clear_of_low_numbers(os.dup(2))
         self.main_thread = threading.main_thread().ident
         self.journal = Journal(self.directory.path, self.label)
         self.reader = JournalReader(self.directory.path, self.label, skip=self.journal.name)
@@ -81,6 +85,8 @@ class GuardRun:
         self.locator = Locator(self.policy, self.hint)
         self.gate = Gate(self.policy, self.locator, self._ports())
         self.on_late: Callable[[Touch], None] = lambda touch: None
+        self.broken: list[tuple[str, str]] = []
+        self.emergency: Callable[[str, str], None] = self._shout
         self._expecting: list[list[Touch]] = []
         self._trials: list[Touch] | None = None
         self._per_test: Counter[str] = Counter()
@@ -111,7 +117,7 @@ class GuardRun:
 
     def current_span(self) -> Span:
         """The test and phase that a touch of the current thread is charged to."""
-        if threading.get_ident() == self.main_thread:
+        if _get_ident() == self.main_thread:
             return self.span
         started_by = span_of_thread()
         if started_by is None or started_by.nodeid == self.span.nodeid:
@@ -140,9 +146,12 @@ class GuardRun:
             if self.finished and touch.violation:
                 self.on_late(touch)
 
+    def about_to_exec(self, args: tuple[Any, ...]) -> None:
+        """Another program is about to take this process's place: in a child that is its own affair."""
+
     def failed(self, event: str, args: tuple[Any, ...], problem: BaseException) -> str:
         """Take an error of the guard's own to the ledger; what could not be judged is refused."""
-        path = ascii(args[0])[:300] if args else ""
+        path = args[0] if args and type(args[0]) is str else ascii(args[:1])[:300]
         touch = Touch(
             time=Raw.time_ns() / 1e9,
             operation=event,
@@ -163,6 +172,9 @@ class GuardRun:
                 2, f"session-guard: guard-error at {event}: {problem!r}, then {second!r}\n".encode(errors="replace")
             )
         return entry(touch, self.places.rootdir)
+
+    def _shout(self, event: str, args: str) -> None:
+        self.broken.append((event, args))
 
     def preserve(self, path: str, found: os.stat_result, removal: bool) -> None:
         """Keep a pre-image of a file before the run changes it for the first time.
@@ -215,6 +227,12 @@ class GuardRun:
         """What all processes of the run wrote about ownership, other workers included."""
         return (record for record in self.everybody.poll() if record.get("kind") not in ("touch", "preimage"))
 
+    def _tell_emergencies(self) -> None:
+        """What the hook could only shout about at the time: it refused, and could not say so in good order."""
+        while self.broken:
+            event, args = self.broken.pop(0)
+            self.failed(event, (args,), RuntimeError("the guard's own code was replaced at that moment"))
+
     def collect(self) -> None:
         """Take in what children did since the last look, and settle what was created.
 
@@ -222,6 +240,7 @@ class GuardRun:
         """
         self.ownership.settle()
         self.ownership.learn(self._learn_from_others())
+        self._tell_emergencies()
         learned, self._learned = self._learned, []
         for record in learned:
             self.touches.append(Touch.parse(record))

@@ -48,12 +48,14 @@ class Places:
 
     :param homes: ``$HOME`` and the password database's home, without duplicates.
     :param temporary: temp directories.
+    :param home_links: where a home is a symlink, the link itself.
     """
 
     rootdir: str
     homes: tuple[str, ...]
     temporary: tuple[str, ...]
     cache: str
+    home_links: tuple[str, ...] = ()
     basetemp: str = ""
     outputs: tuple[Output, ...] = ()
     ledger: str = ""
@@ -90,6 +92,7 @@ def capture(
         homes=homes,
         temporary=temporary,
         cache=resolve_missing(cache) if cache.startswith("/") else "",
+        home_links=tuple(link for link in map(link_itself, _home_candidates(environ)) if link),
         basetemp=resolve_missing(os.path.abspath(basetemp)) if basetemp else "",
         outputs=tuple(
             Output(out.option, resolve_missing(os.path.abspath(os.path.expanduser(out.path)))) for out in outputs
@@ -106,12 +109,9 @@ def _temporary_directories() -> tuple[str, ...]:
 
 
 def _homes(environ: Mapping[str, str], temporary: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    candidates = [environ.get("HOME", ""), environ.get("USERPROFILE", ""), _home_of_record()]
     homes: list[str] = []
     notes: list[str] = []
-    for candidate in candidates:
-        if not os.path.isabs(candidate):
-            continue
+    for candidate in _home_candidates(environ):
         real = resolve_missing(candidate)
         if real == "/" or real in homes:
             continue
@@ -120,6 +120,18 @@ def _homes(environ: Mapping[str, str], temporary: Sequence[str]) -> tuple[tuple[
             continue
         homes.append(real)
     return tuple(homes), tuple(dict.fromkeys(notes))
+
+
+def _home_candidates(environ: Mapping[str, str]) -> list[str]:
+    found = [environ.get("HOME", ""), environ.get("USERPROFILE", ""), _home_of_record()]
+    return [path for path in found if os.path.isabs(path)]
+
+
+def link_itself(path: str) -> str:
+    """Where the symlink lies that a path's last component is, or ``""`` when it is none."""
+    parent, _, name = path.rstrip("/").rpartition("/")
+    own = f"{resolve_missing(parent or '/').rstrip('/')}/{name}"
+    return own if name and os.path.islink(own) else ""
 
 
 def _home_of_record() -> str:
@@ -160,6 +172,8 @@ def build_policy(settings: Settings, places: Places) -> tuple[Policy, tuple[str,
 def _default_rules(settings: Settings, places: Places) -> list[Rule]:
     rules = [Rule(settings.workspace, places.rootdir, "rootdir", settings.workspace_source)]
     rules += [Rule(Zone.PROTECTED, home, "~" if home == places.home else home, "default") for home in places.homes]
+    # A home that is reached through a symlink: the link could be replaced.
+    rules += [Rule(Zone.PROTECTED, link, link, "default") for link in places.home_links]
     rules += [Rule(Zone.PROTECTED, git, ".git", "default") for git in _git_directories(places.rootdir)]
     rules += [Rule(Zone.FREE, path, path, "default") for path in (*places.temporary, "/dev", "/proc")]
     if places.cache:

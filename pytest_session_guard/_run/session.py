@@ -13,13 +13,20 @@ from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.ledger import note_closed, read_run
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._controls.redirect import Redirector
-from pytest_session_guard._core.errors import ConfigurationError, LateWriterWarning, LayerUnavailableError, LedgerError
+from pytest_session_guard._core.errors import (
+    ConfigurationError,
+    LateWriterWarning,
+    LayerUnavailableError,
+    LedgerError,
+    ProtectedPathError,
+)
+from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Line, check_path, parse_redirect
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
 from pytest_session_guard._host.fsops import Raw, clock_ns, make_directory, replace_file
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
-from pytest_session_guard._report.text import preserved_lines
+from pytest_session_guard._report.text import entry, preserved_lines
 from pytest_session_guard._run.artifacts import ArtifactDesk
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
@@ -48,6 +55,7 @@ class SessionRun(GuardRun):
         self._stamps: dict[int, int] = {}
         self._ended = False
         self._told = 0
+        self._is_told = False
         self._basetemp_marked = not self.places.basetemp
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
         self.desk = ArtifactDesk(self, self.cleanup, self.is_private)
@@ -308,7 +316,7 @@ class SessionRun(GuardRun):
             self.preimages.note_left()
         if not self.is_controller:
             self._collect_or_complain()
-            self._told = len(self.touches)
+            self._told, self._is_told = len(self.touches), True
             return exit_status
         self.reader.widen()
         self._mark_basetemp()
@@ -316,7 +324,7 @@ class SessionRun(GuardRun):
         self.ownership.ask_others()
         removed = self.cleanup.clear_shared()
         self.report = self._build_report(tests, Removed(removed.removed, (*removed.kept, *self._uncertain())))
-        self._told = len(self.touches)
+        self._told, self._is_told = len(self.touches), True
         if self.settings.json_path:
             self._write_report(self.settings.json_path)
         self.exit_status = self.status_for(exit_status)
@@ -374,6 +382,29 @@ class SessionRun(GuardRun):
             preserved=sorted(self.preserved),
             notes=list(self.notes),
         )
+
+    def about_to_exec(self, args: tuple[Any, ...]) -> None:
+        """Another program is about to take pytest's place, and the verdict with it.
+
+        :raises ProtectedPathError: this is the run's own process, and its report has not been given.
+        """
+        if Raw.getpid() != self.pid or self.is_told or self.settings.mode != "enforce" or self.is_expecting:
+            return
+        reason = "would take pytest's place, and end the run without its verdict; start it in a child process"
+        touch = self.desk.touch("os.exec", str(args[0]), reason, fix="start the program with subprocess")
+        self.touched(touch)
+        raise ProtectedPathError(touch.path, entry(touch, self.places.rootdir))
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the report has been given, so that the process may end."""
+        return self._is_told
+
+    def add_to_report(self, late: Sequence[Touch]) -> None:
+        """Put violations from after the report into the JSON report too."""
+        if self.is_controller and self.settings.json_path:
+            self.report.touches.extend(touch for touch in late if touch not in self.report.touches)
+            self._write_report(self.settings.json_path)
 
     def _write_report(self, path: str) -> None:
         target = os.path.abspath(os.path.expanduser(path))

@@ -77,7 +77,9 @@ def writes_bytecode() -> bool:
         code = frame.f_code
         if code.co_name == "_cache_bytecode" and code.co_filename.startswith("<frozen importlib"):
             return True
-        if code.co_name in ("_write_pyc", "try_makedirs") and code.co_filename.endswith("/_pytest/assertion/rewrite.py"):
+        if code.co_name in ("_write_pyc", "try_makedirs") and code.co_filename.endswith(
+            "/_pytest/assertion/rewrite.py"
+        ):
             return True
         frame = frame.f_back
     return False

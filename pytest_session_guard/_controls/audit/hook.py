@@ -15,7 +15,8 @@ from pytest_session_guard._controls.audit.gate import Gate
 from pytest_session_guard._core.errors import ProtectedPathError
 from pytest_session_guard._core.events import EVENTS, WRITE_FLAGS
 
-WATCHED: Final = frozenset(EVENTS) | THREAD_EVENTS
+EXEC: Final = "os.exec"
+WATCHED: Final = frozenset(EVENTS) | THREAD_EVENTS | {EXEC}
 
 Arguments = tuple[Any, ...]
 
@@ -24,6 +25,10 @@ class Watch(Protocol):
     """What the hook needs of the run that guards the process now."""
 
     gate: Gate
+    emergency: Callable[[str, str], None]
+
+    def about_to_exec(self, args: Arguments) -> None:
+        """Another program is about to take this process's place."""
 
     def failed(self, event: str, args: Arguments, problem: BaseException) -> str:
         """Take an error of the guard's own to the ledger; returns the message of the refusal that stands for it."""
@@ -45,6 +50,8 @@ def make_hook(current: Callable[[], Watch]) -> Callable[[str, Arguments], None]:
         _refusal: type[ProtectedPathError] = ProtectedPathError,
         _anything: type[BaseException] = BaseException,
         _note: Callable[..., None] = note_thread,
+        _ascii: Callable[[object], str] = ascii,
+        _exec: str = EXEC,
     ) -> None:
         if event == "open":
             if not args[2] & _write:
@@ -56,14 +63,21 @@ def make_hook(current: Callable[[], Watch]) -> Callable[[str, Arguments], None]:
         try:
             if event in _threads:
                 _note(args, watch.gate.ports.span())
+            elif event == _exec:
+                watch.about_to_exec(args)
             else:
                 watch.gate.judge(event, args)
         except _refusal:
             raise
         except _anything as problem:
-            # What could not be judged is refused, as a refusal that the ledger has.
-            message = watch.failed(event, args, problem)
-            raise _refusal(str(args[:1]), message) from None
+            # What could not be judged is refused, as a refusal that the ledger has; where even that fails (a test
+            # replaced builtins, or the interpreter is being taken down) the last resort needs nothing but itself.
+            try:
+                message = watch.failed(event, args, problem)
+            except _anything:
+                message = "guard-error: could not be judged"
+                watch.emergency(event, _ascii(args))
+            raise _refusal(_ascii(args), message) from None
 
     return hook
 

@@ -173,7 +173,9 @@ class Locator:
         real = real_target(text, fd)
         if real is None:
             missing = creatable_target(full)
-            return None if missing is None or text.endswith("/") else Target(missing, None, self.policy.rule_for(missing))
+            return (
+                None if missing is None or text.endswith("/") else Target(missing, None, self.policy.rule_for(missing))
+            )
         try:
             return Target(real, Raw.lstat(real), self.policy.rule_for(real))
         except OSError:

@@ -56,6 +56,8 @@ class Evaluator:
         self.sources, self.home = sources, home.rstrip("/")
         self.open: set[tuple[str, int]] = set()
         self.known: dict[tuple[str, int], Traces] = {}
+        self.provisional: dict[tuple[str, int], Traces] = {}
+        self.fallbacks: dict[str, str] = {}  # variable → the path that stands in for it
         self.scopes: dict[int, Scope] = {}
         self.depth = self.cuts = 0
 
@@ -66,6 +68,8 @@ class Evaluator:
         key = (scope.source.module, id(node))
         if key in self.known:
             return self.known[key]
+        if key in self.provisional:
+            return self.provisional[key]
         if key in self.open or self.depth > DEEPEST:
             self.cuts += 1
             return NOTHING
@@ -73,40 +77,50 @@ class Evaluator:
         self.depth += 1
         cuts = self.cuts
         try:
-            out = limited(self._traces(node, scope))
+            out = limited(self._by_form(node, scope))
         finally:
             self.open.discard(key)
             self.depth -= 1
-        # What was cut short because it stands inside itself may be more when it is asked for by itself.
-        if cuts == self.cuts or not self.open:
-            self.known[key] = out
+        self._remember(key, out, whole=cuts == self.cuts)
         return out
 
-    def _traces(self, node: ast.expr, scope: Scope) -> Traces:
+    def _remember(self, key: tuple[str, int], out: Traces, whole: bool) -> None:
+        """Keep a result; one that was cut short, because it stands inside itself, for the question at hand only."""
+        if whole or not self.open:
+            self.known[key] = out
+        else:
+            self.provisional[key] = out
+        if not self.open:
+            self.provisional.clear()
+        note_fallbacks(out, self.fallbacks)
+
+    def _by_form(self, node: ast.expr, scope: Scope) -> Traces:
         match node:
             case ast.Constant(value=str() as text):
                 return frozenset({Trace(self._with_tilde(text))})
-            case ast.Constant(value=bytes() as raw):
-                return frozenset({Trace(self._with_tilde(raw.decode("utf-8", "replace")))})
             case ast.JoinedStr(values=pieces):
                 return self._text(pieces, scope)
             case ast.FormattedValue(value=value) | ast.NamedExpr(value=value) | ast.Await(value=value):
                 return self.traces(value, scope)
             case ast.BoolOp(values=choices):
-                return overridden(frozenset().union(*(self.traces(choice, scope) for choice in choices)))
+                return self._either(choices, scope)
             case ast.IfExp(body=body, orelse=orelse):
-                return overridden(self.traces(body, scope) | self.traces(orelse, scope))
-            case ast.BinOp(left=left, op=ast.Div(), right=right):
-                return combined(self.traces(left, scope), self.traces(right, scope), join_paths, pathy=True)
-            case ast.BinOp(left=left, op=ast.Add(), right=right):
-                return combined(self.traces(left, scope), self.traces(right, scope), str.__add__, pathy=False)
+                return self._either([body, orelse], scope)
+            case ast.BinOp(left=left, op=ast.Div() | ast.Add() as operator, right=right):
+                divides = isinstance(operator, ast.Div)
+                join = join_paths if divides else str.__add__
+                return combined(self.traces(left, scope), self.traces(right, scope), join, pathy=divides)
             case ast.Name() | ast.Attribute():
                 return self._name(node, scope)
-            case ast.Subscript(value=value, slice=ast.Constant(value=str() as name)):
-                return variable(name) if self.dotted(value, scope) == "os.environ" else NOTHING
+            case ast.Subscript(value=value, slice=name):
+                return self._variable([name], scope) if self.dotted(value, scope) == "os.environ" else NOTHING
             case ast.Call():
                 return self._call(node, scope)
         return NOTHING
+
+    def _either(self, choices: list[ast.expr], scope: Scope) -> Traces:
+        """Any of some alternatives."""
+        return overridden(frozenset().union(*(self.traces(choice, scope) for choice in choices)))
 
     def _with_tilde(self, text: str) -> str:
         if self.home and (text == self.home or text.startswith(self.home + "/")):
@@ -121,7 +135,7 @@ class Evaluator:
 
     def _name(self, node: ast.Name | ast.Attribute, scope: Scope) -> Traces:
         if isinstance(node, ast.Name) and node.id in scope.names:
-            return overridden(frozenset().union(*(self.traces(value, scope) for value in scope.names[node.id])))
+            return self._either(scope.names[node.id], scope)
         if isinstance(node, ast.Attribute):
             if node.attr == "parent":
                 return parents(self.traces(node.value, scope))
@@ -154,8 +168,7 @@ class Evaluator:
             return NOTHING
         source, rest = found
         if rest in source.names:
-            scope = Scope(source)
-            return as_constants(overridden(frozenset().union(*(self.traces(one, scope) for one in source.names[rest]))))
+            return as_constants(self._either(source.names[rest], Scope(source)))
         owner, _, name = rest.partition(".")
         if owner in source.classes:
             return self._class_attribute(source.classes[owner], name, Scope(source))
@@ -165,7 +178,7 @@ class Evaluator:
         outer = Scope(scope.source, owner=owner)
         values = assigned(owner.body).get(name, [])
         if values:
-            return as_constants(frozenset().union(*(self.traces(value, outer) for value in values)))
+            return as_constants(self._either(values, outer))
         method = next((one for one in owner.body if isinstance(one, ast.FunctionDef) and one.name == name), None)
         return as_constants(self.returned(method, outer)) if method is not None else NOTHING
 
@@ -271,8 +284,9 @@ class Evaluator:
     def returned(self, function: Function, outer: Scope) -> Traces:
         """What a function may return."""
         scope = self.inside(function, outer)
-        returns = [node.value for node in top_level(function.body) if isinstance(node, ast.Return)]
-        out: Traces = overridden(frozenset().union(*(self.traces(value, scope) for value in returns)))
+        returns = [node.value for node in top_level(function.body) if isinstance(node, ast.Return) and node.value]
+        out = self._either(returns, scope)
+        note_fallbacks(out, self.fallbacks)
         return out
 
     def inside(self, function: Function, outer: Scope) -> Scope:
@@ -283,6 +297,14 @@ class Evaluator:
                 names.setdefault(name, []).append(default)
             self.scopes[id(function)] = Scope(outer.source, names, outer.owner)
         return self.scopes[id(function)]
+
+
+def note_fallbacks(traces: Traces, fallbacks: dict[str, str]) -> None:
+    """Write down which path stands in for a variable that may be unset."""
+    alone = sorted(trace.text for trace in traces if trace.is_below_home and trace.pathy)
+    for trace in traces:
+        if alone and trace.variable and trace.text == f"${trace.variable}":
+            fallbacks.setdefault(trace.variable, alone[0])
 
 
 def variable(name: str) -> Traces:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_session_guard._controls.discover.evaluate import Evaluator, Scope, defaults
@@ -58,11 +58,15 @@ def discover(path_or_module: str, home: str) -> list[Finding]:
     first: dict[tuple[str, str, str], Finding] = {}
     for source in sources.values():
         for finding in find_in(source, evaluator):
-            path = "" if finding.kind == "environment" else finding.path
-            key = (finding.kind, finding.target, path)
-            if key not in first or (finding.path and not first[key].path):
-                first[key] = finding
-    return sorted(first.values())
+            first.setdefault((finding.kind, finding.target, finding.path), finding)
+    return sorted(with_fallback(finding, evaluator.fallbacks) for finding in first.values())
+
+
+def with_fallback(finding: Finding, fallbacks: Mapping[str, str]) -> Finding:
+    """A variable's finding with the path that stands in for it."""
+    if finding.kind != "environment":
+        return finding
+    return replace(finding, path=fallbacks.get(finding.target.removeprefix("env:"), ""))
 
 
 def find_in(source: Source, evaluator: Evaluator) -> Iterator[Finding]:
@@ -115,12 +119,16 @@ def calls(function: Function, name: str, outer: Scope, evaluator: Evaluator) -> 
         target = f"{outer.source.module}:{name}({parameter}=)"
         yield from found("default", target, frozenset(t for t in traces if not t.constant), default, outer)
     scope = evaluator.inside(function, outer)
+    returned = {trace.text: trace.overrides for trace in evaluator.returned(function, outer)}
     for statement in top_level(function.body):
         if isinstance(statement, FUNCTIONS):
             yield from calls(statement, f"{name}.{statement.name}", scope, evaluator)
             continue
         for child in ast.iter_child_nodes(statement):
-            yield from made(child, f"{scope.source.module}:{name}", scope, evaluator)
+            for finding in made(child, f"{scope.source.module}:{name}", scope, evaluator):
+                # ``if the variable is set: return it`` stands apart from the path that is made when it is not.
+                names = {*finding.overrides, *returned.get(finding.path, ())}
+                yield replace(finding, overrides=tuple(sorted(names))) if finding.kind == "call" else finding
 
 
 def made(node: ast.AST, target: str, scope: Scope, evaluator: Evaluator) -> Iterator[Finding]:
@@ -147,16 +155,13 @@ def found(kind: Kind, target: str, traces: Traces, node: ast.expr, scope: Scope)
 
 
 def variables(traces: Traces, node: ast.expr, scope: Scope) -> Iterator[Finding]:
-    """The environment variables that name a path, with the path that stands in for each."""
-    alone = sorted(trace.text for trace in traces if trace.is_below_home and not is_prose(trace))
+    """The environment variables that name a path, where they are read."""
     for trace in traces:
         name = trace.variable
-        if not name or name in NO_DATA or name in HOMES or not name.replace("_", "").isalnum():
+        if trace.constant or not name or name in NO_DATA or name in HOMES or not name.replace("_", "").isalnum():
             continue
-        if trace.pathy or alone or looks_like_place(name):
-            default = alone[0] if alone and trace.text == f"${name}" else ""
-            segment = scope.source.segment(node)
-            yield Finding(scope.source.file, node.lineno, "environment", f"env:{name}", default, segment)
+        if trace.pathy or looks_like_place(name) or any(one.is_below_home for one in traces):
+            yield Finding(scope.source.file, node.lineno, "environment", f"env:{name}", "", scope.source.segment(node))
 
 
 def looks_like_place(name: str) -> bool:

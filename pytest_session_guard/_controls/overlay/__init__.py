@@ -30,7 +30,8 @@ What a test can notice inside:
 from __future__ import annotations
 
 from .changes import Change
-from .handle import Overlay, attach, enter, probe, sweep_leftovers, witness_places
+from .entrance import attach, enter, probe, sweep_leftovers, witness_places
+from .handle import Overlay
 from .keeper import MAIN
 from .layout import OverlayPlan
 

@@ -13,18 +13,14 @@ they vanish with the keeper. It goes when the last connection to it closes.
 from __future__ import annotations
 
 import os
-import select
-import warnings
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, Final, NoReturn
+from typing import Final
 
 from ..._host import mounts, namespaces
 from . import construction
 from .construction import Builder, Construction
 from .layout import Layout, OverlayPlan, lay_out
-from .reasons import BUILDING, ENTERING, MOUNTING
-from .wire import Channel, Listener
 
 MAIN: Final = "main"
 _START_TIMEOUT_S: Final = 20.0
@@ -216,93 +212,6 @@ def enter_mounts(namespace_fd: int, root_fd: int) -> None:
         os.chroot(".")
 
 
-def start(plan: OverlayPlan) -> tuple[Channel, dict[str, Any], list[int]]:
-    """Start the keeper of a run and have it build the first stack.
-
-    It is no child of this process: a suite that waits for its children must not meet it.
-
-    :returns: the connection, and the keeper's first message with its descriptors.
-    :raises OSError: no process can be made, or it did not answer.
-    """
-    ours, theirs = Channel.pair()
-    pid = fork_quietly()
-    if pid == 0:
-        _start_grandchild(plan, theirs)
-    theirs.close()
-    try:
-        answer, descriptors = ours.receive(_START_TIMEOUT_S)
-    except (OSError, EOFError) as problem:
-        ours.close()
-        raise ConnectionResetError(f"no process can be started for the overlay: {problem}") from problem
-    finally:
-        # It ended long ago: it only had to start the keeper and leave it to the reaper of orphans.
-        os.waitpid(pid, 0)
-    return ours, answer, descriptors
-
-
-def fork_quietly() -> int:
-    """Fork without the warning that root's threads would bring: the child runs none of their code."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return os.fork()
-
-
-def _start_grandchild(plan: OverlayPlan, channel: Channel) -> NoReturn:
-    try:
-        # A session of its own: the keys that interrupt the run must not reach it.
-        os.setsid()
-        if os.fork() == 0:
-            _live(plan, channel)
-    finally:
-        os._exit(0)
-    raise AssertionError("unreachable because _exit does not return")
-
-
-def _live(plan: OverlayPlan, channel: Channel) -> NoReturn:
-    try:
-        _let_go_of_everything_but(channel.fileno())
-        keeper = _found(plan, channel)
-        if keeper is not None:
-            try:
-                serve(keeper, channel)
-            finally:
-                keeper.close()
-    finally:
-        os._exit(0)
-    raise AssertionError("unreachable because _exit does not return")
-
-
-def _let_go_of_everything_but(kept: int) -> None:
-    # A pipe that stays open here would keep whoever reads the run's output waiting for its end.
-    os.closerange(0, kept)
-    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
-    null_fd = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        if standard != null_fd and standard != kept:
-            os.dup2(null_fd, standard)
-    os.chdir("/")
-    os.umask(0o077)
-
-
-def _found(plan: OverlayPlan, channel: Channel) -> Keeper | None:
-    """Make the base namespace and the first stack; on failure say why and give up."""
-    step = ENTERING
-    try:
-        before = namespaces.capabilities()
-        own_users = leave()
-        step = MOUNTING
-        mounts.make_private("/")
-        place = construction.choose_upper_place(plan)
-        keeper = Keeper(plan, own_users, open_own_namespace("mnt"), open_root(), place, before)
-        step = BUILDING
-        keeper.build_stack(MAIN)
-    except Exception as problem:
-        # The one who asked decides what to do without; a traceback here would reach nobody.
-        channel.send({**described(problem), "step": step})
-        return None
-    return keeper
-
-
 def leave() -> bool:
     """Leave the mount namespace, and the user namespace as well where the right is missing otherwise.
 
@@ -318,110 +227,3 @@ def leave() -> bool:
     namespaces.unshare(namespaces.USERS | namespaces.MOUNTS)
     namespaces.map_own_ids(uid, gid)
     return True
-
-
-def described(problem: BaseException) -> dict[str, Any]:
-    """An error as a message."""
-    if isinstance(problem, OSError):
-        named = f": {problem.filename!r}" if problem.filename else ""
-        return {"error": f"{problem.strerror or problem}{named}", "errno": problem.errno or 0}
-    return {"error": f"{type(problem).__name__}: {problem}", "errno": 0}
-
-
-def serve(keeper: Keeper, first: Channel) -> None:
-    """Answer requests until the last connection closes."""
-    name = f"session-guard-{os.getpid()}-{os.urandom(8).hex()}"
-    listener = Listener(name)
-    keeper.address = name
-    answer(keeper, first, {"ask": "read", "label": MAIN}, [])
-    poll = select.poll()
-    poll.register(listener.fileno(), select.POLLIN)
-    channels = {first.fileno(): first}
-    poll.register(first.fileno(), select.POLLIN)
-    while channels:
-        for descriptor, _ in poll.poll():
-            if descriptor == listener.fileno():
-                channel = listener.accept()
-                if channel is not None:
-                    channels[channel.fileno()] = channel
-                    poll.register(channel.fileno(), select.POLLIN)
-            elif not heed(keeper, channels[descriptor]):
-                poll.unregister(descriptor)
-                channels.pop(descriptor).close()
-
-
-def heed(keeper: Keeper, channel: Channel) -> bool:
-    """Answer one request; `False` when the other end is gone, or talks what this does not understand."""
-    try:
-        request, descriptors = channel.receive()
-    except (EOFError, OSError, ValueError, LookupError, TypeError):
-        return False
-    try:
-        answer(keeper, channel, request, descriptors)
-    except Exception as problem:
-        # Whoever asked is told; the others are served on.
-        return _told(channel, described(problem))
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
-    return True
-
-
-def _told(channel: Channel, message: dict[str, Any]) -> bool:
-    try:
-        channel.send(message)
-    except OSError:
-        return False
-    return True
-
-
-def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptors: list[int]) -> None:
-    """Do what a request asks and reply.
-
-    :raises OSError: the kernel refused it.
-    :raises LookupError: it names something that is not there.
-    """
-    match request["ask"]:
-        case "build":
-            send_stack(keeper, channel, keeper.build_stack(request["label"]))
-        case "read":
-            send_stack(keeper, channel, keeper.stack(request["label"]))
-        case "labels":
-            channel.send({"labels": [stack.label for stack in keeper.stacks]})
-        case "extend":
-            more = OverlayPlan(tuple(request["writable"]), tuple(request["overlaid"]), keeper.plan.scratch)
-            send_stack(keeper, channel, keeper.extend(request["label"], more, *descriptors))
-        case "show":
-            keeper.show_pristine(request["path"], *descriptors)
-            channel.send({})
-        case "hide":
-            keeper.hide_pristine(request["path"], *descriptors)
-            channel.send({})
-        case other:
-            raise LookupError(f"no such request: {other!r}")
-
-
-def send_stack(keeper: Keeper, channel: Channel, stack: Stack) -> None:
-    """Send all that a process needs to join a stack and to read its layers."""
-    layers = stack.built.layers
-    descriptors = [stack.namespace_fd, stack.root_fd]
-    for layer in layers:
-        descriptors += (layer.upper_fd, layer.lower_fd)
-    users_fd = open_own_namespace("user")
-    message = {
-        "label": stack.label,
-        "layers": [(layer.path, layer.name, layer.root_rights) for layer in layers],
-        "own_users": keeper.own_users,
-        "shortfalls": stack.built.shortfalls,
-        "uncovered": stack.layout.uncovered,
-        "silent": stack.layout.silent,
-        "absent": stack.layout.absent,
-        "place": keeper.place,
-        "address": keeper.address,
-        "before": astuple(keeper.before),
-        "pid": os.getpid(),
-    }
-    try:
-        channel.send(message, [*descriptors, users_fd])
-    finally:
-        os.close(users_fd)

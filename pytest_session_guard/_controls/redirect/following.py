@@ -22,6 +22,7 @@ from pytest_session_guard._controls.redirect.scan import Scan
 from pytest_session_guard._controls.redirect.slots import MISSING, Entry, Slot
 from pytest_session_guard._controls.redirect.table import Table
 from pytest_session_guard._controls.redirect.values import Fixed, Values
+from pytest_session_guard._core.zones import is_within
 
 
 class Following:
@@ -57,7 +58,12 @@ class Following:
         self.atlas.add_place(target)
         redirect = target.redirect
         if redirect.kind == "root":
-            self.atlas.add_real(target, self.atlas.expand(redirect.target.replace("{rootdir}", rootdir)))
+            real = self.atlas.expand(redirect.target.replace("{rootdir}", rootdir))
+            self.atlas.add_real(target, real)
+            # A run with a home of its own: what the application computes from it stands for the real one.
+            moved = self.environment.environ.get("HOME", "")
+            if moved and is_within(real, self.atlas.home):
+                self.atlas.add_real(target, moved + real[len(self.atlas.home) :])
         elif redirect.kind == "environment":
             self.environment.name(target, self.values.base)
         else:

@@ -24,14 +24,12 @@ class Target:
     """One redirect in force.
 
     :param place: where it points now, relative to the base, tidy (``""`` is the base itself); a test may move it.
-    :param real: every text that it was seen to have: what a root line names, what a module bound at its import.
-    :param objects: the values themselves, so that an alias can be told by identity.
+    :param real: every text that it was seen to have, in that order: what a root line names, what a module bound.
     """
 
     redirect: Redirect
     place: str
-    real: set[str] = field(default_factory=set)
-    objects: list[Any] = field(default_factory=list)
+    real: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class Atlas:
     def add_real(self, target: Target, text: str) -> None:
         """Know the target by a path that it really has; below a base that is remembered without the base."""
         text = self.canonical(text)
-        target.real.add(text)
+        target.real.setdefault(text)
         inside = self.within_base(text)
         if inside is not None:
             self.relative.setdefault(inside, Spot(target, ""))

@@ -104,11 +104,14 @@ class Redirector:
     def enter_test(self, private: str) -> None:
         """Point every target to its place in the private directory of a test, before its fixtures are set up.
 
-        The directory and the parents of places are made, the places themselves are not.
+        The directory and the parents of places are made, the places themselves are not. A second call for the same
+        test changes nothing: the test may have patched a target meanwhile.
 
         :raises Exception: what a reset's own code raises, after everything has been redirected.
         """
         following = self.following
+        if following.in_test and following.values.base == private:
+            return
         with following.lock:
             following.notice()
             following.in_test = True
@@ -192,7 +195,7 @@ class Redirector:
         out = []
         for path, change in self.sink_view.look() if self.sink_view is not None else []:
             spot = self.following.atlas.find(path)
-            real = min(spot.target.real, default="") if spot else ""
+            real = next(iter(spot.target.real), "") if spot else ""
             line = f"{spot.target.redirect.target} = {spot.target.redirect.place}" if spot else ""
             out.append(LateWrite(path, change, line, real + spot.suffix if spot and real else ""))
         return out

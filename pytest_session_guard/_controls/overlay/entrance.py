@@ -1,0 +1,192 @@
+"""Into the overlay: enter as the first process of a run, attach as a later one, or only ask whether one could."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Final
+
+from ..._core.errors import LayerUnavailableError
+from ..._host import mounts, namespaces
+from ..._host.support import ProbeResult, tried_in_child
+from . import construction, keeper, reasons, service
+from .handle import LAYER, Overlay
+from .keeper import MAIN
+from .layout import OverlayPlan
+from .wire import Channel
+
+ALWAYS_WRITABLE: Final = ("/dev", "/proc")
+# Left to the read-only disk: programs and libraries, which must stay fast; sockets and locks of services; no disks.
+_UNWITNESSED: Final = frozenset(
+    ("bin", "boot", "dev", "lib", "lib32", "lib64", "libx32", "lost+found", "proc", "run", "sbin", "sys", "tmp", "usr")
+)
+_WITNESS_LIMIT: Final = 32
+
+
+def enter(plan: OverlayPlan, for_workers: bool = False) -> Overlay:
+    """Put this process, and all that it starts from now on, inside.
+
+    Everything is made beside this process; it joins what stands, and gives up its rights. ``/dev`` and ``/proc`` are
+    always bound through.
+
+    :param for_workers: keep the right to mount for xdist workers to come; call `Overlay.drop_rights` if none do.
+    :raises LayerUnavailableError: it cannot be had; the process is where it was, unless ``entered`` says that it must
+        stop.
+    """
+    count = _usable_thread_count()
+    before = _working_directory()
+    try:
+        channel, answer, descriptors = service.start(_resolved(plan))
+    except OSError as problem:
+        raise LayerUnavailableError(LAYER, f"its keeper did not start: {problem}") from problem
+    if "error" in answer:
+        channel.close()
+        raise LayerUnavailableError(LAYER, reasons.described(answer))
+    _join(answer["own_users"], descriptors, before)
+    overlay = Overlay(channel, answer, descriptors, reasons.outside_threads_clause(count) if count > 1 else "")
+    if for_workers:
+        overlay.keep_rights_for_workers()
+    else:
+        overlay.drop_rights()
+    return overlay
+
+
+def _usable_thread_count() -> int:
+    count = namespaces.thread_count()
+    if count > 1 and not namespaces.has_capability(namespaces.CAP_SYS_ADMIN):
+        raise LayerUnavailableError(LAYER, reasons.threads_clause(count))
+    return count
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError as problem:
+        raise LayerUnavailableError(LAYER, f"the working directory is gone ({problem.strerror})") from problem
+
+
+def _resolved(plan: OverlayPlan) -> OverlayPlan:
+    real = os.path.realpath
+    return replace(
+        plan,
+        writable=tuple(dict.fromkeys(real(path) for path in (*ALWAYS_WRITABLE, *plan.writable))),
+        overlaid=tuple(dict.fromkeys(map(real, plan.overlaid))),
+        witnessed=tuple(dict.fromkeys(map(real, plan.witnessed))),
+        scratch=real(plan.scratch),
+    )
+
+
+def _join(own_users: bool, descriptors: list[int], before: str) -> None:
+    """Enter the namespaces that the keeper made; from the second step on there is no way back."""
+    entered = False
+    try:
+        if own_users:
+            namespaces.join(descriptors[-1], namespaces.USERS)
+            entered = True
+        else:
+            # With other threads the working directory and the root are shared, and cannot move for one alone.
+            namespaces.unshare(namespaces.SHARED_FS)
+        keeper.enter_mounts(descriptors[0], descriptors[1])
+        entered = True
+        # Joining put us on the root; a working directory kept from before would lead out.
+        os.chdir(before)
+    except OSError as problem:
+        raise LayerUnavailableError(LAYER, f"joining what was built failed: {problem}", entered) from problem
+
+
+def attach(address: str) -> Overlay:
+    """The overlay that this process was started in by another process of the run.
+
+    :param address: `Overlay.address` of the process that entered.
+    :raises LayerUnavailableError: nobody answers there.
+    """
+    try:
+        channel = Channel.connected(address)
+        return Overlay(channel, *channel.ask({"ask": "read", "label": MAIN}))
+    except OSError as problem:
+        raise LayerUnavailableError(
+            LAYER, f"the keeper at {address!r} does not answer: {problem.strerror}"
+        ) from problem
+
+
+def probe() -> ProbeResult:
+    """Whether `enter` would work in this process, tried in a child of its own; changes nothing.
+
+    :raises OSError: no child can be made.
+    """
+    count = namespaces.thread_count()
+    privileged = namespaces.has_capability(namespaces.CAP_SYS_ADMIN)
+    if count > 1 and not privileged:
+        return ProbeResult("unavailable", reasons.threads_clause(count))
+    problem = tried_in_child(_trial)
+    if problem != "fine":
+        return ProbeResult("unavailable", problem.removeprefix("error: "))
+    if count > 1:
+        return ProbeResult("partial", reasons.outside_threads_clause(count))
+    return ProbeResult("enforced")
+
+
+def _trial() -> str:
+    """Make a namespace and an overlay in it; all of it goes with the process."""
+    step = reasons.ENTERING
+    try:
+        keeper.leave()
+        step = reasons.MOUNTING
+        mounts.make_private("/")
+        # Nobody else sees it, so any directory serves.
+        plan = OverlayPlan((), (), "/proc")
+        place = construction.choose_upper_place(plan)
+        mounts.freeze("/")
+        construction.mount_memory(plan)
+        for name in ("lower", "upper", "work", "seen"):
+            os.mkdir(f"/proc/{name}", 0o700)
+        step = reasons.BUILDING
+        construction.mount_overlay("/proc", "/proc/seen", place)
+    except OSError as problem:
+        return reasons.failure_clause(step, problem.errno or 0, problem.strerror or str(problem))
+    return "fine"
+
+
+def sweep_leftovers(scratch: str) -> tuple[str, ...]:
+    """Remove what a keeper that was killed left on the disk; upper layers in memory leave nothing.
+
+    Proof: the entries are directories of this user, named as `Builder` names them, in a scratch directory of the
+    run's own, whose owner the caller knows to be dead.
+
+    :returns: what went.
+    :raises OSError: something could not be removed.
+    """
+    scratch_fd = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        names = [name for name in os.listdir(scratch_fd) if name.startswith(construction.DISK_UPPERS)]
+        ours = [n for n in names if os.stat(n, dir_fd=scratch_fd, follow_symlinks=False).st_uid == os.geteuid()]
+        for name in ours:
+            construction.remove_store(name, scratch_fd)
+    finally:
+        os.close(scratch_fd)
+    return tuple(os.path.join(scratch, name) for name in ours)
+
+
+def witness_places() -> tuple[str, ...]:
+    """Directories of the read-only rest where an overlay lets a try leave a trace, for `OverlayPlan.witnessed`.
+
+    The top-level directories that this user may write to, and those one level further down that are the user's own.
+    Programs, libraries and the places of services are left alone.
+    """
+    places: list[str] = []
+    for top in _directories("/"):
+        if os.path.basename(top) in _UNWITNESSED:
+            continue
+        if os.access(top, os.W_OK):
+            places.append(top)
+        else:
+            places += [place for place in _directories(top) if os.access(place, os.W_OK)]
+    return tuple(places[:_WITNESS_LIMIT])
+
+
+def _directories(path: str) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+    except OSError:
+        return []
