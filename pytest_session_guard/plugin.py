@@ -15,6 +15,7 @@ from pytest_session_guard._core.errors import ConfigurationError, LayerUnavailab
 from pytest_session_guard._core.settings import ENVIRONMENT_MODE, OPTIONS, Option, Settings, Value, merge
 from pytest_session_guard._fixtures import GUARD, session_dir, session_guard, session_index
 from pytest_session_guard._report.text import entry, header, headline, section
+from pytest_session_guard._run.nested import NESTED_VARIABLE, is_nested
 from pytest_session_guard._run.places import Output, declared_zones
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
 from pytest_session_guard._run.relaunch import relaunch_if_threaded
@@ -107,6 +108,8 @@ def _begin(config: pytest.Config, late: str) -> None:
         if active_run() is not None:
             return
         request = _request(config, settings, late)
+        if is_nested(os.environ, request.worker):
+            return
         if PLAN_VARIABLE in os.environ:
             places, policy, _ = prepare(request, os.environ)
             tell_plan(os.environ[PLAN_VARIABLE], settings, places, policy, request.has_workers)
@@ -211,7 +214,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """One line: mode, layers, zones; under ``-v`` what was taken out of the environment."""
     run = config.stash.get(GUARD, None)
     if run is None:
-        return []
+        return ["session-guard: held by the run that started this one"] if NESTED_VARIABLE in os.environ else []
     states = {name: layer.status for name, layer in run.layers.items()}
     lines = [header(run.settings.mode, states, declared_zones(run.policy), run.places.home, run.notes)]
     if run.scrubbed and config.get_verbosity() > 0:

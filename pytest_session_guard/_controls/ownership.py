@@ -67,12 +67,12 @@ class Ownership:
 
         :raises LedgerError: it could not be written down.
         """
-        self._settle_leaving()
         # An intent stays listed until its object is claimed, and for a while when there is none yet: another thread may
         # be between its audit event and its system call, or ask about its file while this one claims it.
         for path, intent in list(self._pending.items()):
             if self._settle_one(path, *intent) and self._pending.get(path) is intent:
                 self._pending.pop(path, None)
+        self._settle_leaving()
 
     def _settle_one(self, path: str, intended_ns: int, directory: bool) -> bool:
         """Claim the object if it is there and ours; the answer is whether that is settled."""
@@ -84,10 +84,11 @@ class Ownership:
         identity = Identity(found.st_dev, found.st_ino, born)
         # Without a birth time the change time is the best there is: it cannot be set from outside.
         moment = found.st_ctime_ns if born is None else born
-        if not intended_ns - grain_ns(moment) <= moment <= intended_ns + SETTLE_WINDOW_NS:
+        just_made = intended_ns - grain_ns(moment) <= moment <= intended_ns + SETTLE_WINDOW_NS
+        # With a second name it may be an object that somebody else made a moment before.
+        only_name = found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
+        if not (just_made and only_name) and self.is_own(identity) is not True:
             return True
-        if found.st_nlink > 1 and not stat.S_ISDIR(found.st_mode) and self.is_own(identity) is False:
-            return True  # another name of an object that somebody else may have made a moment before
         self.claim(path, identity, stat.S_ISDIR(found.st_mode) or directory)
         return True
 

@@ -15,7 +15,7 @@ _TABLE: Final = (
     ("overlay", "unprivileged_userns_clone", "sudo sysctl kernel.unprivileged_userns_clone=1"),
     ("overlay", "too many namespaces", "end the processes that hold them (lsns), or raise user.max_user_namespaces"),
     ("overlay", "seccomp", "in docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined; under chroot: outside it"),
-    ("overlay", "security module or a container", "in docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined, or --cap-add SYS_ADMIN"),
+    ("overlay", "security module or a container", "in docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined"),
     ("overlay", "chroot", "run it outside the chroot, or make the chroot's root a mount of its own (mount --bind ROOT ROOT)"),
     ("overlay", "no space", "free memory or disk for the upper layer"),
     ("overlay", "needs Linux", "a newer kernel; until then the seal or the manifest takes its place"),

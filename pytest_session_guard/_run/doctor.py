@@ -88,8 +88,7 @@ def _examine_layer(name: str, environ: Mapping[str, str]) -> Finding:
         problem = _disproof(name, said, harmed=is_harmed(scratch))
         if status != "unavailable" and problem:
             status, reason = "unavailable", problem
-        milliseconds = round(1000 * said["seconds"], 2) if "seconds" in said else None
-        return Finding(name, status, GIVES[name], reason, advice_for(name, reason), said.get("abi"), milliseconds)
+        return Finding(name, status, GIVES[name], reason, advice_for(name, reason), said.get("abi"))
 
 
 def _ask_trial(name: str, scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -33,7 +33,6 @@ class Finding:
     reason: str = ""
     advice: str = ""
     abi: int | None = None
-    milliseconds: float | None = None
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from pytest_session_guard._report.text import entry, preserved_lines
 from pytest_session_guard._run.artifacts import ArtifactDesk
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
+from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.places import declared_rules, expand, mark_basetemp, zones_of
 from pytest_session_guard._run.retreat import Retreat, move_home
 from pytest_session_guard._run.walls import covered_places, writable_places
@@ -46,6 +47,7 @@ class SessionRun(GuardRun):
     report: Report = field(default_factory=lambda: Report({}))
     retreat: Retreat | None = None
     redirector: Redirector | None = None
+    inventory: Inventory | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -323,12 +325,24 @@ class SessionRun(GuardRun):
         self._collect_or_complain()
         self.ownership.ask_others()
         removed = self.cleanup.clear_shared()
+        self._compare_inventory()
         self.report = self._build_report(tests, Removed(removed.removed, (*removed.kept, *self._uncertain())))
         self._told, self._is_told = len(self.touches), True
         if self.settings.json_path:
             self._write_report(self.settings.json_path)
         self.exit_status = self.status_for(exit_status)
         return self.exit_status
+
+    def _compare_inventory(self) -> None:
+        """Where the manifest stands in for a kernel layer: what changed that nobody saw."""
+        if self.inventory is None:
+            return
+        try:
+            for touch in self.inventory.touches(attributed(self.touches), self.directory.run_id):
+                self.touched(touch)
+        except OSError as problem:
+            self.failed("manifest", (self.directory.path,), problem)
+        self.layers["manifest"] = self.inventory.layer
 
     def _undo_what_was_only_reported(self) -> None:
         """``report`` mode without an overlay let touches happen; now everything is put back as it was."""

@@ -20,6 +20,7 @@ from pytest_session_guard._run.canary import CANARY_DIRECTORY, prove
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
 from pytest_session_guard._run.inherited import inherited
+from pytest_session_guard._run.inventory import take_if_needed
 from pytest_session_guard._run.places import (
     Output,
     Places,
@@ -121,6 +122,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
         seal_if_needed(
             settings, tuple(writable_places(policy, places)), tuple(covered_places(policy, places)), run.layers
         )
+        run.inventory = take_if_needed(settings, lambda: run.policy, places, directory.path, run.layers)
     run.tell_children()
     insist(settings, run.layers)
     prove(run)

@@ -68,8 +68,7 @@ def _in_words(found: Examination) -> Iterator[str]:
 
 def _lines(finding: Finding, word: str) -> Iterator[str]:
     version = f" (version {finding.abi})" if finding.abi else ""
-    cost = f" [{finding.milliseconds} ms]" if finding.milliseconds is not None else ""
-    yield f"{finding.name:9} {word:12}{finding.gives}{version}{cost}"
+    yield f"{finding.name:9} {word:12}{finding.gives}{version}"
     if finding.reason:
         yield f"{'':22}{'why' if finding.status != 'enforced' else 'but'}: {finding.reason}"
     if finding.advice:

@@ -52,6 +52,7 @@ def make_hook(current: Callable[[], Watch]) -> Callable[[str, Arguments], None]:
         _note: Callable[..., None] = note_thread,
         _ascii: Callable[[object], str] = ascii,
         _exec: str = EXEC,
+        _exhausted: tuple[type[BaseException], ...] = (RecursionError, MemoryError),
     ) -> None:
         if event == "open":
             if not args[2] & _write:
@@ -68,6 +69,10 @@ def make_hook(current: Callable[[], Watch]) -> Callable[[str, Arguments], None]:
             else:
                 watch.gate.judge(event, args)
         except _refusal:
+            raise
+        except _exhausted:
+            # No room left to judge in; without the hook the call might have met the same. It does not happen, and a
+            # caller that catches this and tries again higher up is judged then.
             raise
         except _anything as problem:
             # What could not be judged is refused, as a refusal that the ledger has; where even that fails (a test

@@ -57,6 +57,7 @@ def has_fine_times() -> bool:
 
 
 def is_whiteout(status: os.stat_result) -> bool:
+    """Whether an upper entry says that the real one of its name is removed."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
@@ -66,7 +67,9 @@ def stamp_of(status: os.stat_result) -> tuple[int, ...]:
 
 
 def what_moved(earlier: tuple[object, ...], now: tuple[object, ...]) -> ChangeKind:
-    if earlier[:1] != now[:1]:  # what was a directory, or removed, has no stamp to compare
+    """How an object changed between two looks, by its stamps."""
+    # What was a directory, or removed, has no stamp to compare.
+    if earlier[:1] != now[:1]:
         return "replaced"
     return "content" if earlier[1:3] != now[1:3] else "metadata"
 
@@ -80,6 +83,7 @@ def time_kind(status: os.stat_result, known: tuple[int, int] | None) -> ChangeKi
 
 
 def status_below(directory_fd: int | None, name: str) -> os.stat_result | None:
+    """What stands in a directory by that name, symlinks not followed; ``None`` for nothing."""
     if directory_fd is None:
         return None
     try:
@@ -90,6 +94,7 @@ def status_below(directory_fd: int | None, name: str) -> os.stat_result | None:
 
 
 def try_opened(name: str, flags: int, directory_fd: int | None) -> int | None:
+    """A descriptor of a real entry, or ``None`` where it cannot be opened."""
     try:
         return System.open(name, flags, dir_fd=directory_fd)
     except OSError:
@@ -186,6 +191,7 @@ def _same_content(upper_fd: int, lower_fd: int) -> bool:
 
 
 def content_digest(name: str, directory_fd: int, status: os.stat_result) -> int:
+    """A checksum of a file's content; 0 for anything else."""
     if not stat.S_ISREG(status.st_mode):
         return 0
     descriptor = opened(name, _FILE, directory_fd, status)
@@ -208,6 +214,7 @@ def xattrs(descriptor: int) -> tuple[tuple[str, bytes], ...]:
 
 
 def has_xattr(descriptor: int, name: str) -> bool:
+    """Whether an object has an attribute of that name."""
     return name in System.listxattr(descriptor)
 
 

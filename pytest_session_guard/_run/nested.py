@@ -1,0 +1,37 @@
+"""A pytest inside a guarded run: started by a test (pytester, a test of a command line), it is a child like any other.
+
+The outer run's places hold, its walls stand, and what the inner run tries is charged to the outer test. A second guard
+would take the home that the test made for it for a real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from importlib import import_module
+from typing import Final
+
+from pytest_session_guard._controls.ledger import is_alive
+from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._run.handover import RUN_VARIABLE, Handover
+
+NESTED_VARIABLE: Final = "SESSION_GUARD_NESTED"
+
+
+def is_nested(environ: MutableMapping[str, str], worker: str) -> bool:
+    """Whether this pytest is a child of a run that is alive; then it is guarded as a child, and says so to its workers."""
+    if RUN_VARIABLE not in environ or (worker and NESTED_VARIABLE not in environ):
+        return False
+    if not worker and not _outer_is_alive(environ):
+        del environ[RUN_VARIABLE]
+        return False
+    environ[NESTED_VARIABLE] = "1"
+    # The start-up file did this already, unless this interpreter does not read it.
+    import_module("pytest_session_guard._startup")
+    return True
+
+
+def _outer_is_alive(environ: MutableMapping[str, str]) -> bool:
+    try:
+        return is_alive(Handover.parse(environ).directory)
+    except LedgerError:
+        return False
