@@ -20,7 +20,7 @@ from pytest_session_guard._run.places import Output, declared_zones
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
 from pytest_session_guard._run.relaunch import relaunch_if_threaded
 from pytest_session_guard._run.session import as_paths
-from pytest_session_guard._run.start import StartRequest, active_run, prepare, start
+from pytest_session_guard._run.start import StartRequest, active_run, own_runs, prepare, start
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -108,7 +108,7 @@ def _begin(config: pytest.Config, late: str) -> None:
         if active_run() is not None:
             return
         request = _request(config, settings, late)
-        if is_nested(os.environ, request.worker):
+        if is_nested(os.environ, request.worker, own_runs()):
             return
         if PLAN_VARIABLE in os.environ:
             places, policy, _ = prepare(request, os.environ)

@@ -69,8 +69,8 @@ def _facts(path: str) -> Facts:
 
 def differences(before: Mapping[str, Facts], after: Mapping[str, Facts]) -> dict[str, tuple[str, ...]]:
     """What differs: path to the facts that do (``appeared`` and ``vanished`` for whole names)."""
-    changed: dict[str, tuple[str, ...]] = {path: ("appeared",) for path in after.keys() - before.keys()}
-    changed |= {path: ("vanished",) for path in before.keys() - after.keys()}
+    changed: dict[str, tuple[str, ...]] = dict.fromkeys(after.keys() - before.keys(), ("appeared",))
+    changed |= dict.fromkeys(before.keys() - after.keys(), ("vanished",))
     for path in before.keys() & after.keys():
         fields = tuple(name for name in Facts._fields if getattr(before[path], name) != getattr(after[path], name))
         if fields:

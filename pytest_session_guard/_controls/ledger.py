@@ -13,6 +13,7 @@ import json
 import os
 import secrets
 import stat
+from builtins import dict, hasattr, isinstance, list, max, sorted, str, tuple  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from builtins import len, list, set, str  # noqa: A004 - captured: tests mock builtins
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final

@@ -11,6 +11,7 @@ ATTACH. Wrappers and kernel layers stand in for them.
 from __future__ import annotations
 
 import os
+from builtins import bool, bytes, dict, getattr, isinstance, memoryview, str, type  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath

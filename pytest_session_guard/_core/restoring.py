@@ -128,7 +128,9 @@ def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
     made = {tuple(record["identity"]) for record in iter_kind(records, "created") if "identity" in record}
     home: dict[Identity, str] = {}
     latest: dict[str, Preimage] = {}
-    found = sorted((Preimage.parse(record) for record in iter_kind(records, "preimage")), key=lambda image: image.time_ns)
+    found = sorted(
+        (Preimage.parse(record) for record in iter_kind(records, "preimage")), key=lambda image: image.time_ns
+    )
     for image in found:
         if tuple(image.identity.to_json()) in made:
             continue

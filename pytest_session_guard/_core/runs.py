@@ -126,9 +126,7 @@ def quarantined_paths(records: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return homes
 
 
-def plan_retention(
-    runs: Iterable[PastRun], keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES
-) -> list[PastRun]:
+def plan_retention(runs: Iterable[PastRun], keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[PastRun]:
     """The runs whose records go, oldest first: beyond the newest ``keep_runs``, or beyond ``keep_bytes`` in all.
 
     Runs that are alive, not finished, not ours or not readable stay whatever their number: something may depend on them.

@@ -10,6 +10,7 @@ import enum
 import fnmatch
 import functools
 import re
+from builtins import enumerate, len, tuple  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -74,7 +75,7 @@ class Rule:
     declared: bool = False
 
     def __str__(self) -> str:
-        return f"{self.zone} {self.shown or self.prefix} ({self.source})"
+        return f"{self.zone.value} {self.shown or self.prefix} ({self.source})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import os
 import stat
 import sys
 import time
+from builtins import getattr, hasattr, memoryview  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final

@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import sys
+from builtins import bool, bytes, getattr, int, isinstance, len  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from builtins import len, repr, sorted  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Final

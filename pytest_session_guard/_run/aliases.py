@@ -7,6 +7,7 @@ so an ordinary run never pays; then the guarded roots are walked once, within a 
 from __future__ import annotations
 
 import os
+from builtins import len, list, set, sorted  # noqa: A004 - captured: tests mock builtins
 from stat import S_ISDIR, S_ISREG
 from typing import Final
 

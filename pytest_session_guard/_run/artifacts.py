@@ -106,7 +106,7 @@ class ArtifactDesk:
             time=Raw.time_ns() / 1e9,
             operation=operation,
             path=path,
-            zone=str(rule.zone),
+            zone=rule.zone.value,
             outcome="refused",
             violation=not self.run.is_expecting,
             layer="object",

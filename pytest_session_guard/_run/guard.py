@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from builtins import ascii, bool, len, str, sum, type  # noqa: A004 - captured: tests mock builtins
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -273,7 +274,7 @@ class GuardRun:
             time=Raw.time_ns() / 1e9,
             operation=change.kind,
             path=change.path,
-            zone=str(rule.zone),
+            zone=rule.zone.value,
             outcome="contained",
             violation=not self.is_expecting,
             layer="overlay",

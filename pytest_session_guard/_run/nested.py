@@ -6,7 +6,7 @@ would take the home that the test made for it for a real one.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from importlib import import_module
 from typing import Final
 
@@ -17,11 +17,14 @@ from pytest_session_guard._run.handover import RUN_VARIABLE, Handover
 NESTED_VARIABLE: Final = "SESSION_GUARD_NESTED"
 
 
-def is_nested(environ: MutableMapping[str, str], worker: str) -> bool:
-    """Whether this pytest is a child of a run that is alive; then it is guarded as a child, and says so to its workers."""
+def is_nested(environ: MutableMapping[str, str], worker: str, own_runs: Collection[str] = ()) -> bool:
+    """Whether this pytest is a child of a run that is alive; then it is guarded as a child, and says so to its workers.
+
+    :param own_runs: directories of runs that this very process began: what they told its children is not meant for it.
+    """
     if RUN_VARIABLE not in environ or (worker and NESTED_VARIABLE not in environ):
         return False
-    if not worker and not _outer_is_alive(environ):
+    if not worker and not _outer_is_alive(environ, own_runs):
         del environ[RUN_VARIABLE]
         return False
     environ[NESTED_VARIABLE] = "1"
@@ -30,8 +33,9 @@ def is_nested(environ: MutableMapping[str, str], worker: str) -> bool:
     return True
 
 
-def _outer_is_alive(environ: MutableMapping[str, str]) -> bool:
+def _outer_is_alive(environ: MutableMapping[str, str], own_runs: Collection[str]) -> bool:
     try:
-        return is_alive(Handover.parse(environ).directory)
+        directory = Handover.parse(environ).directory
+        return directory not in own_runs and is_alive(directory)
     except LedgerError:
         return False

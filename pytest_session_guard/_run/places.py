@@ -21,7 +21,8 @@ from pytest_session_guard._host.identity import identity_of, resolve_missing
 # Directories and files that tools keep in a checkout for themselves; anything in them can be made again.
 TOOL_NAMES: Final = (
     "__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", ".import_linter_cache", ".benchmarks",
-    "pytest-cache-files-*", ".coverage", ".coverage.*", "htmlcov", ".testmondata*", ".tox", ".nox", ".pytype", ".pyre", ".ipynb_checkpoints",
+    "pytest-cache-files-*", ".coverage", ".coverage.*", "htmlcov", ".testmondata*", ".tox", ".nox",
+    ".pytype", ".pyre", ".ipynb_checkpoints",
 )  # fmt: skip
 
 # The source of rules for what pytest itself was told to write.

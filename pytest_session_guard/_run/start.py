@@ -80,6 +80,11 @@ def active_run() -> SessionRun | None:
     return next((run for run in _Process.current if not run.finished), None)
 
 
+def own_runs() -> list[str]:
+    """The directories of the runs that this process began."""
+    return [run.directory.path for run in _Process.current]
+
+
 def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRun:
     """Guard this process from now on.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -143,7 +144,19 @@ def test_new_directory_may_be_written_with_a_trailing_slash(tree: Path, locator:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["", "missing/x", "mine/x", "mine/", "mine/../mine", "missing/../mine", "missing/..", "mine/.", "to_a/", "to_new/", "x" * 300],
+    [
+        "",
+        "missing/x",
+        "mine/x",
+        "mine/",
+        "mine/../mine",
+        "missing/../mine",
+        "missing/..",
+        "mine/.",
+        "to_a/",
+        "to_new/",
+        "x" * 300,
+    ],
 )
 def test_operation_that_fails_by_itself_has_no_target(locator: Locator, spelling: str) -> None:
     assert found(locator, spelling, creates=True) == []
@@ -177,7 +190,7 @@ def test_link_that_leads_nowhere_has_no_target(tree: Path, locator: Locator, lin
 
 def test_chain_of_links_that_is_too_long_for_the_kernel_has_no_target(tree: Path, locator: Locator) -> None:
     names = ["mine", *(f"link{number}" for number in range(42))]
-    for target, link in zip(names, names[1:], strict=False):
+    for target, link in itertools.pairwise(names):
         (tree / "free" / link).symlink_to(target)
 
     assert one(locator, "link39").path == f"{tree}/free/mine"
@@ -305,7 +318,9 @@ def test_nameless_file_is_located_in_its_directory(tree: Path, locator: Locator)
     assert found(locator, "mine", CREATE, creates=True, nameless=True) == []
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9", b"\xff\xfe", b"new\nline", b"\x1b[31m", "ü".encode(), b" ", b"...", b"-rf"])
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9", b"\xff\xfe", b"new\nline", b"\x1b[31m", "ü".encode(), b" ", b"...", b"-rf"]
+)
 def test_names_of_any_bytes(tree: Path, locator: Locator, name: bytes) -> None:
     path = os.path.join(os.fsencode(tree), b"home", name)
     with open(path, "wb"):
@@ -450,7 +465,9 @@ def test_plain_path(path: Any, expected: object) -> None:
     assert type(found) is type(expected)
 
 
-@pytest.mark.parametrize("path", [Custom(), OddPath("/a"), OddString("/a"), object(), 1.5], ids=lambda path: type(path).__name__)
+@pytest.mark.parametrize(
+    "path", [Custom(), OddPath("/a"), OddString("/a"), object(), 1.5], ids=lambda path: type(path).__name__
+)
 def test_path_that_only_its_own_code_can_explain_is_refused_without_running_it(path: Any) -> None:
     with pytest.raises(UncheckableError) as caught:
         plain(path)

@@ -102,10 +102,10 @@ def test_renaming_moves_what_was_located_to_where_it_was_located(
     above: str, plants: list[Plant], source: Spelling, target: Spelling
 ) -> None:
     with planted(plants, above) as base, spelled(source, base) as (src, src_fd), spelled(target, base) as (dst, dst_fd):
-        from_there = located(base, src, src_fd, Intent(Action.DELETE, src, -1 if src_fd is None else src_fd, follows=False))
-        goal = Intent(
-            Action.DELETE, dst, -1 if dst_fd is None else dst_fd, follows=False, creates=True, replaces=True
+        from_there = located(
+            base, src, src_fd, Intent(Action.DELETE, src, -1 if src_fd is None else src_fd, follows=False)
         )
+        goal = Intent(Action.DELETE, dst, -1 if dst_fd is None else dst_fd, follows=False, creates=True, replaces=True)
         to_there = located(base, dst, dst_fd, goal)
 
         try:
@@ -120,9 +120,7 @@ def test_renaming_moves_what_was_located_to_where_it_was_located(
 
 @settings(max_examples=EXAMPLES, deadline=None)
 @given(plants=TREES, spelling=SPELLINGS, how=st.sampled_from(["mkdir", "symlink", "link", "exclusive"]))
-def test_new_object_appears_where_it_was_located(
-    above: str, plants: list[Plant], spelling: Spelling, how: str
-) -> None:
+def test_new_object_appears_where_it_was_located(above: str, plants: list[Plant], spelling: Spelling, how: str) -> None:
     with planted(plants, above) as base, spelled(spelling, base) as (path, fd):
         Path(base, "a file").touch()
         before = paths_in(top_of(base))

@@ -22,7 +22,7 @@ from pytest_session_guard._core.removal import (
     UNREADABLE,
     RemovalPlan,
 )
-from pytest_session_guard._host.identity import identity_of
+from pytest_session_guard._host.identity import Sight, identity_of
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ def test_a_directory_goes_only_when_everything_in_it_goes(scene: Scene) -> None:
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no permissions to take away")
 def test_a_directory_that_cannot_be_listed_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = scene.mkdir(scene.store / "d")
-    fact = next(iter(scene.cleanup._facts([str(directory)])))
+    fact = next(iter(scene.cleanup._facts([str(directory)], scene.cleanup.zone_of)))
     shutil.rmtree(directory)
     directory.write_bytes(b"a file now: what was a directory when it was looked at cannot be listed")
 
@@ -210,13 +210,13 @@ def test_what_cannot_go_back_because_its_name_is_taken_stays_in_quarantine_and_i
     plan = scene.cleanup.plan_shared()
     path.unlink()
     path.write_bytes(b"first stranger")
-    original = OpenDirectory.identity
+    original = OpenDirectory.look
 
-    def identity_while_another_takes_the_name(opened: OpenDirectory, name: str, found: os.stat_result) -> Identity:
+    def look_while_another_takes_the_name(opened: OpenDirectory, name: str) -> Sight:
         path.write_bytes(b"second stranger")
-        return original(opened, name, found)
+        return original(opened, name)
 
-    monkeypatch.setattr(OpenDirectory, "identity", identity_while_another_takes_the_name)
+    monkeypatch.setattr(OpenDirectory, "look", look_while_another_takes_the_name)
     removed = scene.cleanup.apply(plan)
 
     [(kept, reason)] = removed.kept

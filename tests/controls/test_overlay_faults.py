@@ -227,9 +227,9 @@ def test_read_only_scratch_directory_does_not_do_for_the_disk(scene: Scene) -> N
 
 
 def stick_half_way(inside, number, kind):
-    from pytest_session_guard._controls.overlay import keeper
+    from pytest_session_guard._controls.overlay import service
 
-    start = keeper.start
+    start = service.start
 
     def start_and_forbid(plan):
         # From here on for this process alone: the keeper joins namespaces as well.
@@ -237,7 +237,7 @@ def stick_half_way(inside, number, kind):
         inside.forbid(number, errno.EPERM, (1, kind))
         return started
 
-    keeper.start = start_and_forbid
+    service.start = start_and_forbid
     return inside.attempt()
 
 

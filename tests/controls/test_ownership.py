@@ -68,6 +68,13 @@ def test_an_intent_that_came_to_nothing_is_nothing(run: Run, tmp_path: Path) -> 
     assert run.kinds == ["intent"]
 
 
+def test_the_next_intent_settles_those_before_it(run: Run, tmp_path: Path) -> None:
+    for name in "abc":
+        run.create(tmp_path / name)
+
+    assert run.kinds == ["intent", "created", "intent", "created", "intent"]
+
+
 def test_an_intent_waits_for_a_thread_that_is_slow(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "a"
     run.ownership.intend(str(path), False)

@@ -428,9 +428,9 @@ def test_clean_twice_does_nothing_the_second_time(scene: Scene) -> None:
 
 def test_clean_never_touches_what_the_run_only_announced(scene: Scene) -> None:
     path = scene.store / "a.json"
+    scene.ownership.intend(str(scene.store / "never made"), False)
     scene.ownership.intend(str(path), False)
     path.write_bytes(b"the run's? a live application's? nobody saw")
-    scene.ownership.intend(str(scene.store / "never made"), False)
 
     cleaned = clean_run(killed(scene))
 

@@ -44,7 +44,7 @@ def test_attribute_of_a_module_imported_before_the_start_is_rebound_by_the_start
 
     world.redirector(ATTRIBUTE)
 
-    assert paths.SESSION_DIR == world.sink / "sessions"
+    assert world.sink / "sessions" == paths.SESSION_DIR
 
 
 def test_place_is_not_made_but_its_parents_are(world: World) -> None:
@@ -104,12 +104,13 @@ def test_text_with_white_space_is_a_path_when_something_stands_there(world: Worl
     (world.home / ".loom" / "my chats").mkdir(parents=True)
     redirector = world.redirector(ROOT)
     module = world.module(
-        "spaces", "import os\nA = os.path.expanduser('~/.loom/my chats')\nB = os.path.expanduser('~/.loom/my chats are here')\n"
+        "spaces",
+        "import os\nA = os.path.expanduser('~/.loom/my chats')\nB = os.path.expanduser('~/.loom/my chats are here')\n",
     )
 
     with world.test(redirector) as private:
-        assert module.A == f"{private}/loom/my chats"
-    assert module.B == f"{world.home}/.loom/my chats are here"
+        assert f"{private}/loom/my chats" == module.A
+    assert f"{world.home}/.loom/my chats are here" == module.B
 
 
 def test_from_imports_follow_under_every_name_and_stay_one_object(world: World) -> None:
@@ -120,7 +121,7 @@ def test_from_imports_follow_under_every_name_and_stay_one_object(world: World) 
         names = [aliases.SESSION_DIR, aliases.STORE, aliases.BY_MODULE]
 
         assert all(name is paths.SESSION_DIR for name in names)
-    assert aliases.STORE == world.sink / "sessions"
+    assert world.sink / "sessions" == aliases.STORE
 
 
 def test_relative_text_is_followed_under_its_own_name_only(world: World) -> None:
@@ -128,7 +129,7 @@ def test_relative_text_is_followed_under_its_own_name_only(world: World) -> None
     aliases = world.module("loom.aliases")
 
     with world.test(redirector) as private:
-        assert (aliases.RELATIVE, aliases.UNRELATED) == (f"{private}/loom.db", "loom.db")
+        assert (f"{private}/loom.db", "loom.db") == (aliases.RELATIVE, aliases.UNRELATED)
 
 
 def test_constants_derived_from_an_attribute_target_keep_their_relation(world: World) -> None:
@@ -136,8 +137,8 @@ def test_constants_derived_from_an_attribute_target_keep_their_relation(world: W
     paths = world.module("loom.paths")
 
     with world.test(redirector) as private:
-        assert paths.INDEX_FILE == private / "sessions/_index.json"
-    assert paths.HOME_DIR == world.home / ".loom"
+        assert private / "sessions/_index.json" == paths.INDEX_FILE
+    assert world.home / ".loom" == paths.HOME_DIR
 
 
 def test_longer_target_wins_over_the_root_line_that_holds_it(world: World) -> None:
@@ -145,7 +146,7 @@ def test_longer_target_wins_over_the_root_line_that_holds_it(world: World) -> No
     paths = world.module("loom.paths")
 
     with world.test(redirector) as private:
-        assert (paths.SESSION_DIR, paths.INDEX_FILE) == (private / "loom/sessions", private / "index/_index.json")
+        assert (private / "loom/sessions", private / "index/_index.json") == (paths.SESSION_DIR, paths.INDEX_FILE)
 
 
 DEFINITIONS = {
@@ -204,20 +205,20 @@ def test_copies_of_a_container_follow(world: World) -> None:
         with world.test(redirector, name) as private:
             sessions, index = private / "loom/sessions", private / "loom/sessions/_index.json"
 
-            assert containers.BY_NAME == {"sessions": sessions, "nested": {"index": [index, {"deep": (sessions,)}]}}
+            assert {"sessions": sessions, "nested": {"index": [index, {"deep": (sessions,)}]}} == containers.BY_NAME
             assert list(containers.BY_PATH.items()) == [(sessions, "sessions"), (index, index), ("last", 1)]
-            assert containers.LIST == [1, sessions, "text"]
-            assert containers.TUPLE == (sessions, index)
-            assert containers.NESTED == ("a", (sessions, ["x", index]))
-            assert containers.SET == {sessions, index}
-            assert containers.FROZEN == frozenset({sessions})
+            assert [1, sessions, "text"] == containers.LIST
+            assert (sessions, index) == containers.TUPLE
+            assert ("a", (sessions, ["x", index])) == containers.NESTED
+            assert {sessions, index} == containers.SET
+            assert frozenset({sessions}) == containers.FROZEN
             assert list(containers.QUEUE) == [sessions]
             assert (containers.PAIR, type(containers.PAIR)) == (containers.Pair("sessions", sessions), containers.Pair)
-            assert containers.ORDERED == {"a": sessions, "b": 1}
-            assert containers.DEFAULTS == {"dirs": [sessions]}
-            assert containers.PROXY == {"sessions": sessions}
+            assert {"a": sessions, "b": 1} == containers.ORDERED
+            assert {"dirs": [sessions]} == containers.DEFAULTS
+            assert {"sessions": sessions} == containers.PROXY
             assert vars(containers.SPACE) == {"sessions": sessions, "other": private / "loom"}
-    assert containers.LIST == [1, world.sink / "loom/sessions", "text"]
+    assert [1, world.sink / "loom/sessions", "text"] == containers.LIST
     now = [containers.BY_NAME, containers.BY_PATH, containers.LIST, containers.SET, containers.QUEUE, containers.PROXY]
     assert all(one is other for one, other in zip(kept, now, strict=True))
 
@@ -231,7 +232,7 @@ def test_element_that_the_application_moves_or_takes_away_is_followed_or_forgott
         containers.SET.clear()
         del containers.BY_NAME["sessions"]
 
-    assert containers.LIST == ["first", 1, world.sink / "loom/sessions", "text"]
+    assert ["first", 1, world.sink / "loom/sessions", "text"] == containers.LIST
     assert (containers.SET, list(containers.BY_NAME)) == (set(), ["nested"])
 
 
@@ -277,7 +278,7 @@ def test_symlinked_home_is_followed_by_both_of_its_names(world: World) -> None:
     )
 
     with world.test(redirector) as private:
-        assert (module.A, module.B) == (private / "loom", private / "loom/x")
+        assert (private / "loom", private / "loom/x") == (module.A, module.B)
 
 
 def test_project_below_the_root_keeps_its_own_paths(world: World) -> None:
@@ -287,7 +288,7 @@ def test_project_below_the_root_keeps_its_own_paths(world: World) -> None:
     )
 
     with world.test(redirector) as private:
-        assert (module.HERE, module.HOME) == (world.sources, private / "all/home/x")
+        assert (world.sources, private / "all/home/x") == (module.HERE, module.HOME)
 
 
 def test_modules_of_others_are_left_alone_unless_they_hold_the_very_object(world: World) -> None:

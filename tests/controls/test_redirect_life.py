@@ -53,11 +53,11 @@ def test_module_imported_anew_is_followed_and_so_is_the_object_that_it_replaces(
         del sys.modules["loom.paths"]
         new = world.module("loom.paths")
         assert old is not new
-        assert [old.SESSION_DIR, new.SESSION_DIR] == [private / "sessions"] * 2
+        assert [private / "sessions"] * 2 == [old.SESSION_DIR, new.SESSION_DIR]
     with world.test(redirector, "test_b") as private:
-        assert [old.SESSION_DIR, new.SESSION_DIR] == [private / "sessions"] * 2
+        assert [private / "sessions"] * 2 == [old.SESSION_DIR, new.SESSION_DIR]
 
-    assert [old.SESSION_DIR, new.SESSION_DIR] == [world.sink / "sessions"] * 2
+    assert [world.sink / "sessions"] * 2 == [old.SESSION_DIR, new.SESSION_DIR]
 
 
 def test_module_that_is_put_back_after_a_test_replaced_it_is_followed(
@@ -120,18 +120,20 @@ def test_modules_that_import_each_other_are_followed(world: World) -> None:
     ring_a = world.module("ring_a", "from pathlib import Path\nPLACE = Path.home() / '.loom'\nimport ring_b\n")
 
     with world.test(redirector) as private:
-        assert [ring_a.PLACE, sys.modules["ring_b"].HELD] == [private / "place"] * 2
+        assert [private / "place"] * 2 == [ring_a.PLACE, sys.modules["ring_b"].HELD]
 
 
 def test_value_that_a_late_import_puts_into_an_older_module_is_found_before_the_next_test(world: World) -> None:
     redirector = world.redirector(ROOT)
     older = world.module("older", "PLACES = []\nCURRENT = None\n")
     redirector.check()
-    source = "import older\nfrom pathlib import Path\nA = Path.home() / '.loom'\nolder.PLACES.append(A)\nolder.CURRENT = A\n"
+    source = (
+        "import older\nfrom pathlib import Path\nA = Path.home() / '.loom'\nolder.PLACES.append(A)\nolder.CURRENT = A\n"
+    )
     world.module("newer", source)
 
     with world.test(redirector) as private:
-        assert (older.PLACES, older.CURRENT) == ([private / "loom"], private / "loom")
+        assert ([private / "loom"], private / "loom") == (older.PLACES, older.CURRENT)
 
 
 def test_import_in_a_thread_is_followed(world: World) -> None:
@@ -213,7 +215,11 @@ def test_code_of_a_module_runs_as_it_always_does(world: World) -> None:
             "walrus": here / "walrus", "looped": here / "y",
         }  # fmt: skip
         assert [str(here / "a"), str(here / "b")] == module.LISTED
-        assert (module.Body.place, module.Body.lower, module.Body().method()) == (here / "body", here / "body/lower", here)
+        assert (module.Body.place, module.Body.lower, module.Body().method()) == (
+            here / "body",
+            here / "body/lower",
+            here,
+        )
     assert (module.caught, module.same, module.SESSIONS) == ("name 'missing_name' is not defined", True, {})
     assert module.__annotations__ == {"typed": "Path"}
     assert not hasattr(module, "gone")
@@ -233,7 +239,7 @@ def test_module_that_looks_at_its_own_locals_is_followed_all_the_same(world: Wor
     module = world.module("looking", f"from pathlib import Path\nA = Path.home() / '.loom'\n{source}\n")
 
     with world.test(redirector) as private:
-        assert (module.A, module.B) == (private / "loom", private / "loom/b")
+        assert (private / "loom", private / "loom/b") == (module.A, module.B)
 
 
 def test_failing_import_is_the_modules_own_error(world: World) -> None:
@@ -372,7 +378,7 @@ def test_constant_that_is_read_from_a_redirected_variable_moves_with_it(world: W
     environment = world.module("loom.environment")
 
     with world.test(redirector) as private:
-        assert (environment.DATA, environment.CHATS) == (private / "data", private / "data/chats")
+        assert (private / "data", private / "data/chats") == (environment.DATA, environment.CHATS)
 
 
 def test_directory_that_a_module_makes_at_import_is_made_in_the_sink(world: World) -> None:
@@ -388,7 +394,12 @@ def test_directory_that_a_module_makes_at_import_is_made_in_the_sink(world: Worl
 
 def test_variables_below_a_root_line_follow_and_others_stay(world: World) -> None:
     home = world.home
-    values = {"LOOM_A": f"{home}/.loom", "LOOM_B": "~/.loom/b", "LOOM_C": f"{home}/.loom2", "LOOM_D": f"{home}/.loom/x:/y"}
+    values = {
+        "LOOM_A": f"{home}/.loom",
+        "LOOM_B": "~/.loom/b",
+        "LOOM_C": f"{home}/.loom2",
+        "LOOM_D": f"{home}/.loom/x:/y",
+    }
     os.environ.update(values)
     redirector = world.redirector(ROOT)
 
@@ -551,7 +562,7 @@ def test_reset_that_fails_says_which_and_keeps_no_other_from_its_turn(world: Wor
         redirector.enter_test(str(world.private / "test_a"))
 
     assert caught.value.__notes__ == ["raised by session_guard_reset of failing:forget"]
-    assert (failing.KEPT, paths.SESSION_DIR) == ([], world.private / "test_a" / "s")
+    assert ([], world.private / "test_a" / "s") == (failing.KEPT, paths.SESSION_DIR)
 
 
 def test_reset_follows_a_reload(world: World) -> None:
@@ -576,7 +587,7 @@ def test_target_added_in_a_test_counts_at_once_and_stays_in_force(world: World) 
 
     with world.test(redirector, "test_a") as private:
         redirector.add(Redirect("attribute", "loom.paths:SESSION_DIR", "a/sessions", "test"))
-        assert [paths.SESSION_DIR, aliases.STORE] == [private / "a/sessions"] * 2
+        assert [private / "a/sessions"] * 2 == [paths.SESSION_DIR, aliases.STORE]
         assert (private / "a").is_dir()
     between = [paths.SESSION_DIR, aliases.STORE]
     with world.test(redirector, "test_b") as private:
@@ -591,8 +602,8 @@ def test_declared_target_that_a_test_moves_is_back_in_its_place_after_it(world: 
 
     with world.test(redirector, "test_a") as private:
         redirector.add(Redirect("attribute", "loom.paths:SESSION_DIR", "other/place", "test"))
-        assert [paths.SESSION_DIR, aliases.STORE] == [private / "other/place"] * 2
-    assert [paths.SESSION_DIR, aliases.STORE] == [world.sink / "sessions"] * 2
+        assert [private / "other/place"] * 2 == [paths.SESSION_DIR, aliases.STORE]
+    assert [world.sink / "sessions"] * 2 == [paths.SESSION_DIR, aliases.STORE]
     with world.test(redirector, "test_b") as private:
         assert private / "sessions" == paths.SESSION_DIR
 
@@ -627,7 +638,9 @@ def test_reset_added_in_a_test_counts_at_once(world: World) -> None:
     [
         pytest.param("loom.nowhere:X", "cannot be imported (ModuleNotFoundError", id="module missing"),
         pytest.param("loom.paths:NOWHERE", "names no attribute 'NOWHERE' of loom.paths", id="attribute missing"),
-        pytest.param("loom.definitions:Store.nowhere", "names no attribute 'Store.nowhere'", id="class attribute missing"),
+        pytest.param(
+            "loom.definitions:Store.nowhere", "names no attribute 'Store.nowhere'", id="class attribute missing"
+        ),
         pytest.param("loom.paths:COUNT", "holds no path but a int", id="no path"),
         pytest.param("loom.paths:NOTHING", "holds no path but a NoneType", id="none"),
     ],

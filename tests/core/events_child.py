@@ -1,7 +1,7 @@
 """Performs operations in a scratch directory and prints, for each, what the table of events made of them.
 
 Runs in a process of its own, under any interpreter: an audit hook cannot be taken off again. Prints one JSON object:
-the operation's name to ``{"intents": […], "error": …, "changed": …}``, paths and descriptors by the names of `Scene`.
+the operation's name to ``{"events": […], "intents": […], "error": …, "changed": …}``; intents with the names of `Scene`, events as raised.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pytest_session_guard._core.events import Intent, intents_of
+from pytest_session_guard._core.events import EVENTS, Intent, intents_of
 
 FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FICLONE = 0x80086601, 0x40086602, 0x40049409
 
@@ -75,11 +75,14 @@ class Recorder:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.found: list[str] | None = None
+        self.events: list[list[Any]] = []
         sys.addaudithook(self)
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if self.found is None:
             return
+        if event == "open" or event in EVENTS:
+            self.events.append([event, *(encoded(arg) for arg in args)])
         try:
             self.found += [self.shown(intent) for intent in intents_of(event, args)]
         except Exception as problem:
@@ -98,6 +101,15 @@ class Recorder:
         if isinstance(path, int):
             return self.scene.names.get(path, "OTHER")
         return repr(path) if isinstance(path, bytes) else path if isinstance(path, str) else f"<{type(path).__name__}>"
+
+
+def encoded(arg: Any) -> Any:
+    """An argument of an event as JSON; ``decoded`` of the test is its twin."""
+    if isinstance(arg, bytes | bytearray):
+        return {type(arg).__name__: arg.decode("latin-1")}
+    if isinstance(arg, Path):
+        return {"path": str(arg)}
+    return arg if isinstance(arg, str | int | None) else {"object": type(arg).__name__}
 
 
 def opened(path: Any, flags: int, **kwargs: Any) -> None:
@@ -259,13 +271,18 @@ def main() -> None:
         scene.names, recorder.scene = fresh.names, fresh
         operation = operations(fresh)[name]
         before = fresh.state()
-        recorder.found, error = [], ""
+        recorder.found, recorder.events, error = [], [], ""
         try:
             operation()
         except Exception as problem:
             error = type(problem).__name__
         intents, recorder.found = recorder.found, None
-        results[name] = {"intents": intents, "error": error, "changed": fresh.state() != before}
+        results[name] = {
+            "events": recorder.events,
+            "intents": intents,
+            "error": error,
+            "changed": fresh.state() != before,
+        }
     json.dump(results, sys.stdout)
 
 

@@ -162,7 +162,9 @@ def test_refusal_shows_its_message_and_keeps_the_path() -> None:
         ),
     ],
 )
-def test_refused_removal_names_each_path_and_the_proof_that_is_missing(refused: list[tuple[str, str]], said: str) -> None:
+def test_refused_removal_names_each_path_and_the_proof_that_is_missing(
+    refused: list[tuple[str, str]], said: str
+) -> None:
     assert str(NotCreatedByRunError(refused)) == said
 
 
@@ -173,9 +175,7 @@ def test_changed_data_lists_each_difference(differences: list[str], count: str) 
     found = str(DataChangedError(differences))
 
     lines = "".join(f"  {line}\n" for line in differences)
-    assert found == (
-        f"data changed: {count} below paths that should have stayed as they were\n{lines}  [data-changed]"
-    )
+    assert found == (f"data changed: {count} below paths that should have stayed as they were\n{lines}  [data-changed]")
 
 
 @pytest.mark.parametrize(

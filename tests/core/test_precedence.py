@@ -9,35 +9,35 @@ import pytest
 from pytest_session_guard._core.settings import ENVIRONMENT_MODE, Value, merge
 
 FLAG, INI = "command line: --session-guard", "pyproject.toml"
-O, R, E = "off", "report", "enforce"
+OFF, REP, ENF = "off", "report", "enforce"
 
 # Columns: command line, ini, environment -> the mode, and whether the environment had to overrule somebody.
 TABLE = [
     # nobody speaks: the default, which is the strictest, whatever the floor
-    (None, None, None, E, False), (None, None, O, E, False), (None, None, R, E, False), (None, None, E, E, False),
+    (None, None, None, ENF, False), (None, None, OFF, ENF, False), (None, None, REP, ENF, False), (None, None, ENF, ENF, False),
     # the ini file alone
-    (None, O, None, O, False), (None, O, O, O, False), (None, O, R, R, True), (None, O, E, E, True),
-    (None, R, None, R, False), (None, R, O, R, False), (None, R, R, R, False), (None, R, E, E, True),
-    (None, E, None, E, False), (None, E, O, E, False), (None, E, R, E, False), (None, E, E, E, False),
+    (None, OFF, None, OFF, False), (None, OFF, OFF, OFF, False), (None, OFF, REP, REP, True), (None, OFF, ENF, ENF, True),
+    (None, REP, None, REP, False), (None, REP, OFF, REP, False), (None, REP, REP, REP, False), (None, REP, ENF, ENF, True),
+    (None, ENF, None, ENF, False), (None, ENF, OFF, ENF, False), (None, ENF, REP, ENF, False), (None, ENF, ENF, ENF, False),
     # the command line alone
-    (O, None, None, O, False), (O, None, O, O, False), (O, None, R, R, True), (O, None, E, E, True),
-    (R, None, None, R, False), (R, None, O, R, False), (R, None, R, R, False), (R, None, E, E, True),
-    (E, None, None, E, False), (E, None, O, E, False), (E, None, R, E, False), (E, None, E, E, False),
+    (OFF, None, None, OFF, False), (OFF, None, OFF, OFF, False), (OFF, None, REP, REP, True), (OFF, None, ENF, ENF, True),
+    (REP, None, None, REP, False), (REP, None, OFF, REP, False), (REP, None, REP, REP, False), (REP, None, ENF, ENF, True),
+    (ENF, None, None, ENF, False), (ENF, None, OFF, ENF, False), (ENF, None, REP, ENF, False), (ENF, None, ENF, ENF, False),
     # both: the ini file has nothing to say
-    (O, O, None, O, False), (O, O, O, O, False), (O, O, R, R, True), (O, O, E, E, True),
-    (O, R, None, O, False), (O, R, O, O, False), (O, R, R, R, True), (O, R, E, E, True),
-    (O, E, None, O, False), (O, E, O, O, False), (O, E, R, R, True), (O, E, E, E, True),
-    (R, O, None, R, False), (R, O, O, R, False), (R, O, R, R, False), (R, O, E, E, True),
-    (R, R, None, R, False), (R, R, O, R, False), (R, R, R, R, False), (R, R, E, E, True),
-    (R, E, None, R, False), (R, E, O, R, False), (R, E, R, R, False), (R, E, E, E, True),
-    (E, O, None, E, False), (E, O, O, E, False), (E, O, R, E, False), (E, O, E, E, False),
-    (E, R, None, E, False), (E, R, O, E, False), (E, R, R, E, False), (E, R, E, E, False),
-    (E, E, None, E, False), (E, E, O, E, False), (E, E, R, E, False), (E, E, E, E, False),
+    (OFF, OFF, None, OFF, False), (OFF, OFF, OFF, OFF, False), (OFF, OFF, REP, REP, True), (OFF, OFF, ENF, ENF, True),
+    (OFF, REP, None, OFF, False), (OFF, REP, OFF, OFF, False), (OFF, REP, REP, REP, True), (OFF, REP, ENF, ENF, True),
+    (OFF, ENF, None, OFF, False), (OFF, ENF, OFF, OFF, False), (OFF, ENF, REP, REP, True), (OFF, ENF, ENF, ENF, True),
+    (REP, OFF, None, REP, False), (REP, OFF, OFF, REP, False), (REP, OFF, REP, REP, False), (REP, OFF, ENF, ENF, True),
+    (REP, REP, None, REP, False), (REP, REP, OFF, REP, False), (REP, REP, REP, REP, False), (REP, REP, ENF, ENF, True),
+    (REP, ENF, None, REP, False), (REP, ENF, OFF, REP, False), (REP, ENF, REP, REP, False), (REP, ENF, ENF, ENF, True),
+    (ENF, OFF, None, ENF, False), (ENF, OFF, OFF, ENF, False), (ENF, OFF, REP, ENF, False), (ENF, OFF, ENF, ENF, False),
+    (ENF, REP, None, ENF, False), (ENF, REP, OFF, ENF, False), (ENF, REP, REP, ENF, False), (ENF, REP, ENF, ENF, False),
+    (ENF, ENF, None, ENF, False), (ENF, ENF, OFF, ENF, False), (ENF, ENF, REP, ENF, False), (ENF, ENF, ENF, ENF, False),
 ]  # fmt: skip
 
 
 def test_table_is_complete() -> None:
-    words = (None, O, R, E)
+    words = (None, OFF, REP, ENF)
 
     assert {row[:3] for row in TABLE} == set(itertools.product(words, words, words))
     assert len(TABLE) == 64
@@ -49,7 +49,7 @@ def test_mode(flag: str | None, ini: str | None, floor: str | None, mode: str, o
 
     found = merge({"session_guard": [Value(word, source) for word, source in given if word is not None]})
 
-    spoke, source = next(((word, source) for word, source in given[:2] if word is not None), (E, "default"))
+    spoke, source = next(((word, source) for word, source in given[:2] if word is not None), (ENF, "default"))
     assert found.mode == mode
     assert found.mode_source == ("environment: SESSION_GUARD" if overruled else source)
     note = f"SESSION_GUARD={floor} in the environment outranks {spoke!r} ({source})"
@@ -58,15 +58,15 @@ def test_mode(flag: str | None, ini: str | None, floor: str | None, mode: str, o
 
 @pytest.mark.parametrize("floor", ["", "  "])
 def test_empty_environment_variable_is_no_floor(floor: str) -> None:
-    found = merge({"session_guard": [Value(O, FLAG), Value(floor, ENVIRONMENT_MODE)]})
+    found = merge({"session_guard": [Value(OFF, FLAG), Value(floor, ENVIRONMENT_MODE)]})
 
-    assert (found.mode, found.notes) == (O, ())
+    assert (found.mode, found.notes) == (OFF, ())
 
 
 def test_order_in_which_the_environment_is_handed_over_does_not_matter() -> None:
-    found = merge({"session_guard": [Value(" enforce ", ENVIRONMENT_MODE), Value(O, FLAG)]})
+    found = merge({"session_guard": [Value(" enforce ", ENVIRONMENT_MODE), Value(OFF, FLAG)]})
 
-    assert (found.mode, found.mode_source) == (E, "environment: SESSION_GUARD")
+    assert (found.mode, found.mode_source) == (ENF, "environment: SESSION_GUARD")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pytest_session_guard._core.settings import (
     Redirect,
     Settings,
     Value,
+    check_path,
     has_name,
     is_anchored,
     is_attribute,
@@ -101,6 +102,8 @@ LAYERS_ALLOWED = "a comma list of hook, overlay, seal, manifest"
 REDIRECT_ALLOWED = (
     "module:ATTR = PLACE, env:NAME = PLACE or ~/real/path = PLACE, with PLACE relative to the test's private directory"
 )
+LEAVES = "has a place that leaves the private directory"
+NO_TARGET = "has a target that is neither module:ATTR nor env:NAME nor an absolute path"
 
 # Every option, each way in which its value can be wrong: option, raw value, what is wrong, what is allowed.
 WRONG = [
@@ -132,13 +135,13 @@ WRONG = [
     ("session_guard_redirect", ["a.b:C"], "is no TARGET = PLACE line, got 'a.b:C'", REDIRECT_ALLOWED),
     ("session_guard_redirect", ["= place"], "is no TARGET = PLACE line, got '= place'", REDIRECT_ALLOWED),
     ("session_guard_redirect", ["a.b:C ="], "is no TARGET = PLACE line, got 'a.b:C ='", REDIRECT_ALLOWED),
-    ("session_guard_redirect", ["a:B = /abs"], "has a place that leaves the private directory, got 'a:B = /abs'", REDIRECT_ALLOWED),
-    ("session_guard_redirect", ["a:B = x/../../y"], "has a place that leaves the private directory, got 'a:B = x/../../y'", REDIRECT_ALLOWED),
-    ("session_guard_redirect", ["a:B = .."], "has a place that leaves the private directory, got 'a:B = ..'", REDIRECT_ALLOWED),
+    ("session_guard_redirect", ["a:B = /abs"], f"{LEAVES}, got 'a:B = /abs'", REDIRECT_ALLOWED),
+    ("session_guard_redirect", ["a:B = x/../../y"], f"{LEAVES}, got 'a:B = x/../../y'", REDIRECT_ALLOWED),
+    ("session_guard_redirect", ["a:B = .."], f"{LEAVES}, got 'a:B = ..'", REDIRECT_ALLOWED),
     ("session_guard_redirect", ["env: = x"], "names no environment variable, got 'env: = x'", REDIRECT_ALLOWED),
     ("session_guard_redirect", ["env:A B = x"], "names no environment variable, got 'env:A B = x'", REDIRECT_ALLOWED),
-    ("session_guard_redirect", ["a.b.C = x"], "has a target that is neither module:ATTR nor env:NAME nor an absolute path, got 'a.b.C = x'", REDIRECT_ALLOWED),
-    ("session_guard_redirect", ["data/real = x"], "has a target that is neither module:ATTR nor env:NAME nor an absolute path, got 'data/real = x'", REDIRECT_ALLOWED),
+    ("session_guard_redirect", ["a.b.C = x"], f"{NO_TARGET}, got 'a.b.C = x'", REDIRECT_ALLOWED),
+    ("session_guard_redirect", ["data/real = x"], f"{NO_TARGET}, got 'data/real = x'", REDIRECT_ALLOWED),
     ("session_guard_reset", ["a.b.C"], "is not of the form it takes, got 'a.b.C'", "module:ATTR"),
     ("session_guard_reset", ["a:"], "is not of the form it takes, got 'a:'", "module:ATTR"),
     ("session_guard_layers", "hook,lock", "holds the unknown layer 'lock', got 'hook,lock'", f"auto, or {LAYERS_ALLOWED}"),
@@ -294,6 +297,31 @@ def test_redirects_and_resets_keep_their_sources() -> None:
     assert found.resets == (Line("a:CACHE", "setup.cfg"), Line("a.b:C.d", "setup.cfg"))
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("", "is empty, got ''", id="empty"),
+        pytest.param("data", "is a relative path, got 'data'", id="relative"),
+        pytest.param("/data/*", "is a glob, got '/data/*'", id="glob"),
+        pytest.param("/\0", "holds a null byte, got '/\\x00'", id="null-byte"),
+    ],
+)
+def test_path_of_a_mark_is_held_to_the_same_rules(text: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        check_path("mark session_guard(protect=...)", Line(text, "tests/test_a.py::test_b"))
+
+    assert str(caught.value) == (
+        f"mark session_guard(protect=...) (tests/test_a.py::test_b): {problem}\n"
+        f"  allowed: {PATHS_ALLOWED}\n  [bad-configuration]"
+    )
+
+
+def test_path_of_a_mark_that_is_fine_is_given_back() -> None:
+    line = Line("~/data/[old]", "mark")
+
+    assert check_path("mark", line) is line
+
+
 @pytest.mark.parametrize("path", ["/", "/a", "~", "~/a", "~u/a", "{rootdir}", "{rootdir}/a", "C:\\a", "c:/a"])
 def test_path_with_a_fixed_start_is_anchored(path: str) -> None:
     assert is_anchored(path)
@@ -351,7 +379,9 @@ def test_place_inside_never_climbs_above_its_start(parts: Sequence[str]) -> None
 
 @given(
     st.sampled_from([option.name for option in OPTIONS if option.name != "session_guard_redirect"]),
-    st.one_of(st.text(max_size=20), st.lists(st.text(max_size=10), max_size=3), st.none(), st.integers(), st.booleans()),
+    st.one_of(
+        st.text(max_size=20), st.lists(st.text(max_size=10), max_size=3), st.none(), st.integers(), st.booleans()
+    ),
 )
 def test_whatever_is_given_is_taken_or_complained_about(name: str, raw: object) -> None:
     wanted = st.lists if BY_NAME[name].kind == "lines" else st.text
@@ -359,22 +389,25 @@ def test_whatever_is_given_is_taken_or_complained_about(name: str, raw: object) 
         raw = str(raw)
 
     try:
-        found = settings_of(name, raw)
+        found: Settings | ConfigurationError = settings_of(name, raw)
     except ConfigurationError as problem:
-        assert problem.option == name
-        assert repr(problem.source) == repr(INI)
-        assert problem.allowed
-    else:
-        assert isinstance(found, Settings)
+        found = problem
+
+    if isinstance(found, ConfigurationError):
+        assert (found.option, found.source) == (name, INI)
+        assert found.allowed
 
 
 @given(st.text(max_size=30))
 def test_whatever_redirect_line_is_taken_or_complained_about(text: str) -> None:
     try:
-        found = parse_redirect(Line(text, INI))
+        found: Redirect | ConfigurationError = parse_redirect(Line(text, INI))
     except ConfigurationError as problem:
-        assert repr(text) in problem.problem
+        found = problem
+
+    assert found.source == INI
+    if isinstance(found, ConfigurationError):
+        assert repr(text) in found.problem
     else:
         assert is_inside_place(found.place)
         assert found.target
-        assert found.source == INI

@@ -17,6 +17,7 @@ from pytest_session_guard._core.zones import (
     decide,
     decide_by,
     extended,
+    freed,
     is_within,
     parents,
 )
@@ -41,14 +42,35 @@ NO_PLACE = "is in a place where the run may not create"
 # The columns of the documented table: create, change and delete what the run created, change and delete what was there.
 # A protected place holds nothing of the run's, so its middle cells are "-" in the table; asked all the same, it refuses.
 TABLE = {
-    "create": (CREATE, ABSENT, [(FREE, ALLOW, FREELY), (WORKSPACE, RECORD, NEW), (SHARED, RECORD, NEW), (PROTECTED, REFUSE, NO_PLACE)]),
-    "change-own": (CHANGE, OWN, [(FREE, ALLOW, FREELY), (WORKSPACE, ALLOW, MINE), (SHARED, ALLOW, MINE), (PROTECTED, REFUSE, THERE)]),
-    "delete-own": (DELETE, OWN, [(FREE, ALLOW, FREELY), (WORKSPACE, ALLOW, MINE), (SHARED, ALLOW, MINE), (PROTECTED, REFUSE, THERE)]),
-    "change-there": (CHANGE, FOREIGN, [(FREE, ALLOW, FREELY), (WORKSPACE, PRESERVE, KEPT), (SHARED, REFUSE, THERE), (PROTECTED, REFUSE, THERE)]),
-    "delete-there": (DELETE, FOREIGN, [(FREE, ALLOW, FREELY), (WORKSPACE, PRESERVE, KEPT), (SHARED, REFUSE, THERE), (PROTECTED, REFUSE, THERE)]),
+    "create": (
+        CREATE, ABSENT,
+        [(FREE, ALLOW, FREELY), (WORKSPACE, RECORD, NEW), (SHARED, RECORD, NEW), (PROTECTED, REFUSE, NO_PLACE)],
+    ),
+    "change-own": (
+        CHANGE, OWN,
+        [(FREE, ALLOW, FREELY), (WORKSPACE, ALLOW, MINE), (SHARED, ALLOW, MINE), (PROTECTED, REFUSE, THERE)],
+    ),
+    "delete-own": (
+        DELETE, OWN,
+        [(FREE, ALLOW, FREELY), (WORKSPACE, ALLOW, MINE), (SHARED, ALLOW, MINE), (PROTECTED, REFUSE, THERE)],
+    ),
+    "change-there": (
+        CHANGE, FOREIGN,
+        [(FREE, ALLOW, FREELY), (WORKSPACE, PRESERVE, KEPT), (SHARED, REFUSE, THERE), (PROTECTED, REFUSE, THERE)],
+    ),
+    "delete-there": (
+        DELETE, FOREIGN,
+        [(FREE, ALLOW, FREELY), (WORKSPACE, PRESERVE, KEPT), (SHARED, REFUSE, THERE), (PROTECTED, REFUSE, THERE)],
+    ),
     # Not in the table: what is done to nothing fails by itself, so only a place that lets nobody in has something to say.
-    "change-nothing": (CHANGE, ABSENT, [(FREE, ALLOW, FREELY), (WORKSPACE, ALLOW, NEW), (SHARED, ALLOW, NEW), (PROTECTED, REFUSE, NO_PLACE)]),
-    "delete-nothing": (DELETE, ABSENT, [(FREE, ALLOW, FREELY), (WORKSPACE, ALLOW, NEW), (SHARED, ALLOW, NEW), (PROTECTED, REFUSE, NO_PLACE)]),
+    "change-nothing": (
+        CHANGE, ABSENT,
+        [(FREE, ALLOW, FREELY), (WORKSPACE, ALLOW, NEW), (SHARED, ALLOW, NEW), (PROTECTED, REFUSE, NO_PLACE)],
+    ),
+    "delete-nothing": (
+        DELETE, ABSENT,
+        [(FREE, ALLOW, FREELY), (WORKSPACE, ALLOW, NEW), (SHARED, ALLOW, NEW), (PROTECTED, REFUSE, NO_PLACE)],
+    ),
 }  # fmt: skip
 CELLS = [
     pytest.param(rule, action, standing, Decision(verdict, rule, reason), id=f"{rule.zone}-{column}")
@@ -65,9 +87,7 @@ def test_decide_answers_every_cell_of_the_zone_table(
 
 
 @pytest.mark.parametrize(("rule", "action", "standing", "expected"), CELLS)
-def test_decide_holds_for_the_prefix_itself(
-    rule: Rule, action: Action, standing: Standing, expected: Decision
-) -> None:
+def test_decide_holds_for_the_prefix_itself(rule: Rule, action: Action, standing: Standing, expected: Decision) -> None:
     assert decide(POLICY, action, rule.prefix, standing) == expected
 
 
@@ -288,6 +308,27 @@ def test_extended_adds_rules_and_keeps_rules_and_patterns() -> None:
     assert more.rule_for("/p/data/a").zone is Zone.PROTECTED
     assert more.rule_for("/p/pkg/__pycache__").zone is Zone.FREE
     assert PATTERNED.rule_for("/p/src/a").zone is Zone.WORKSPACE
+
+
+@pytest.mark.parametrize(
+    ("path", "zone"),
+    [
+        pytest.param("/p/data", Zone.FREE, id="the-place"),
+        pytest.param("/p/data/secret/x", Zone.FREE, id="a-rule-of-it-is-gone"),
+        pytest.param("/p/data2", Zone.WORKSPACE, id="neighbour"),
+        pytest.param("/p/.git/x", Zone.PROTECTED, id="elsewhere"),
+        pytest.param("/p/x/__pycache__", Zone.FREE, id="patterns-stay"),
+    ],
+)
+def test_freed_place_is_free_whatever_was_said_of_it(path: str, zone: Zone) -> None:
+    policy = extended(PATTERNED, [Rule(Zone.PROTECTED, "/p/data/secret/"), Rule(Zone.SHARED, "/p/data2/s")])
+
+    found = freed(policy, "/p/data", "pristine")
+
+    assert found.rule_for(path).zone is zone
+    assert found.rule_for("/p/data") == Rule(Zone.FREE, "/p/data", "/p/data", "pristine", declared=True)
+    assert found.holds_guarded("/p/data") is None
+    assert policy.rule_for("/p/data").zone is Zone.PROTECTED
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def test_reading_opens_regular_files_only_and_no_link(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
 
     for name in ("pipe", ".", "link", "none"):
-        with pytest.raises(OSError, match="regular file|symbolic links|No such file"):
+        with pytest.raises(OSError, match=r"regular file|symbolic links|No such file"):
             read_file(f"{tmp_path}/{name}")
     with pytest.raises(OSError, match="not a regular file"):
         read_file("/dev/zero")
@@ -223,7 +223,7 @@ def test_directory_may_stand_there_already_and_nothing_else(tmp_path: Path) -> N
 
     make_directory(f"{tmp_path}/to_dir")
     for name in ("file", "dangling", "file/x"):
-        with pytest.raises(OSError, match="exists|directory"):
+        with pytest.raises(OSError, match=r"exists|directory"):
             make_directory(f"{tmp_path}/{name}")
 
 
@@ -313,9 +313,7 @@ def test_clock_without_nameless_files_leaves_nothing_either(tmp_path: Path, monk
     assert names(tmp_path) == []
 
 
-def test_clock_of_a_file_system_without_nameless_files() -> None:
-    with pytest.raises(OSError, match="."):
-        clock_ns("/proc/self")  # takes neither nameless files nor any other
+def test_clock_of_a_place_that_takes_no_files_at_all() -> None:
     with pytest.raises(FileNotFoundError):
         clock_ns("/nowhere/at/all")
 

@@ -92,7 +92,13 @@ REAL = [
 @pytest.mark.parametrize("kind", [str, os.fsencode], ids=["str", "bytes"])
 @pytest.mark.parametrize("way", ["kernel", "no-descriptors", "no-proc"])
 def test_real_path(
-    tree: Path, monkeypatch: pytest.MonkeyPatch, path: str, target: str | None, directory: str | None, kind: Any, way: str
+    tree: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    target: str | None,
+    directory: str | None,
+    kind: Any,
+    way: str,
 ) -> None:
     expected = tuple(None if part is None else str(tree / part) for part in (target, directory))
 

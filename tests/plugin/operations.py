@@ -179,7 +179,12 @@ ALL: Final = (
     Operation("removexattr", "os.removexattr(d / 'notes.txt', 'user.standing')", "os.removexattr"),
     Operation("copystat", "shutil.copystat(d / 'sub', d / 'notes.txt')", "os.utime|os.chmod"),
     # sqlite
-    Operation("sqlite_connect", "sqlite3.connect(d / 'state.db').execute('delete from talk').connection.commit()", "sqlite3.connect", "state.db"),
+    Operation(
+        "sqlite_connect",
+        "sqlite3.connect(d / 'state.db').execute('delete from talk').connection.commit()",
+        "sqlite3.connect",
+        "state.db",
+    ),
     Operation("sqlite_new", "sqlite3.connect(str(d / 'new.db')).execute('create table t (x)')", "sqlite3.connect", "new.db"),
     Operation(
         "sqlite_uri",

@@ -70,9 +70,7 @@ WRONG_IN_INI = (
 
 
 @pytest.mark.parametrize(("text", "option", "got"), WRONG_IN_INI)
-def test_wrong_value_in_the_ini_file_stops_the_run(
-    make_project: MakeProject, text: str, option: str, got: str
-) -> None:
+def test_wrong_value_in_the_ini_file_stops_the_run(make_project: MakeProject, text: str, option: str, got: str) -> None:
     project = make_project({**FILES, "pytest.ini": text})
 
     assert_stopped(project, project.run(), option, "pytest.ini", got)

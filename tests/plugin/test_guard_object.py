@@ -17,7 +17,7 @@ HOME_FILES = {
     "shared/second/old_1.meta.json": "{}\n",
     "shared/second/foreign.json": "{}\n",
 }
-SUITE = '''\
+SUITE = """\
 import json, os
 from pathlib import Path
 
@@ -209,7 +209,7 @@ def test_bad_write_json_protected(session_guard):
 def test_bad_unchanged(session_guard, tmp_path):
     with session_guard.unchanged(tmp_path):
         (tmp_path / "new").touch()
-'''
+"""
 GREEN = (
     "test_run_id_names_the_run", "test_private_directory[1]", "test_private_directory[2]", "test_session_dir",
     "test_session_index_alone", "test_write_json", "test_artifact", "test_artifact_in_tmp_path", "test_remove", "test_sweep",

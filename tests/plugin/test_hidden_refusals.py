@@ -9,7 +9,7 @@ import pytest
 from conftest import MakeProject
 from project import Project, Result, lines_of
 
-SUITE = '''\
+SUITE = """\
 import contextlib, shutil, threading, unittest, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -170,7 +170,7 @@ class TestUnittest(unittest.TestCase):
 
 def test_innocent():
     assert NOTES.read_text() == "notes of a person\\n"
-'''
+"""
 
 # name of the test -> the word of pytest's summary, the phase of the touch
 EXPECTED = {

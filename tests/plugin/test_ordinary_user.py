@@ -12,7 +12,7 @@ from project import HOME, Account, Project, Result
 
 from .operations import OPERATIONS, home_for, suite_of
 
-SOME = tuple(op for op in OPERATIONS if op.name not in {"open_not_utf8"})[::4]
+SOME = tuple(op for op in OPERATIONS if op.name != "open_not_utf8")[::4]
 SUITE, _ = suite_of(SOME)
 HIDDEN = """\
 import atexit, contextlib, os
@@ -60,7 +60,13 @@ def test_allowed(tmp_path, session_guard, session_dir):
 def test_reads():
     assert (CHAT / "notes.txt").read_text() == "notes of a person\\n"
 """
-RED = {"test_swallowed": "FAILED", "test_xfail": "FAILED", "test_teardown": "ERROR", "test_git": "FAILED", "test_foreign": "FAILED"}
+RED = {
+    "test_swallowed": "FAILED",
+    "test_xfail": "FAILED",
+    "test_teardown": "ERROR",
+    "test_git": "FAILED",
+    "test_foreign": "FAILED",
+}
 
 
 @pytest.fixture(scope="module")

@@ -231,7 +231,7 @@ def test_late_thread_is_charged_to_the_test_that_started_it(make_project: MakePr
     assert result.said_of("test_innocent") == {"PASSED"}
 
 
-QUIET = '''\
+QUIET = """\
 import atexit, logging, logging.handlers, os, shutil, sqlite3, subprocess, sys, tempfile, threading, weakref
 from pathlib import Path
 
@@ -318,7 +318,7 @@ def test_reads():
     chat.mkdir(exist_ok=True)
     with pytest.raises(IsADirectoryError):
         open(chat, "w")
-'''
+"""
 
 
 def test_clean_suite_prints_its_header_line_and_nothing_more(

@@ -230,7 +230,10 @@ def test_exit_handler_writes_to_the_sink_and_not_to_the_real_store(make_project:
 
 
 def test_conftest_may_declare_redirects(make_project: MakeProject) -> None:
-    declaring = "def pytest_session_guard_redirects(config):\n    return ['app.models:SESSION_DIR = declared', 'app.models:SESSION_INDEX_FILE = declared/i.json']\n"
+    declaring = """\
+def pytest_session_guard_redirects(config):
+    return ["app.models:SESSION_DIR = declared", "app.models:SESSION_INDEX_FILE = declared/i.json"]
+"""
     suite = """\
 from app import models
 

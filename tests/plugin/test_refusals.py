@@ -28,9 +28,7 @@ class Tried:
     def changes_of(self, operation: Operation) -> dict[str, tuple[str, ...]]:
         """What this operation did to its own protected directory."""
         own = f".chat/{operation.name}"
-        return {
-            path: facts for path, facts in self.result.changes.items() if path == own or path.startswith(own + "/")
-        }
+        return {path: facts for path, facts in self.result.changes.items() if path == own or path.startswith(own + "/")}
 
 
 def try_all(make: MakeProject, *args: str, report: bool = True) -> Tried:

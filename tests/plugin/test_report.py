@@ -133,12 +133,16 @@ def test_report_layers_have_a_status_and_the_hook_is_enforced(ran: Ran) -> None:
     assert all(layer["reason"] for layer in layers.values() if layer["status"] in {"partial", "unavailable"})
 
 
-def test_header_names_mode_layers_and_zones(ran: Ran) -> None:
+def test_header_is_one_line_with_mode_layers_and_zones(ran: Ran) -> None:
     (header,) = ran.result.header_lines
+    layers = ran.result.report["layers"] if ran.result.report else {}
 
-    assert header.startswith("session-guard: enforce; layers: hook")
-    assert "protected ~" in header
-    assert f"workspace {ran.project.root}" in header
+    achieved = ", ".join(
+        name if layer["status"] == "enforced" else f"{name} {layer['status']}"
+        for name, layer in layers.items()
+        if layer["status"] != "off"
+    )
+    assert header == f"session-guard: enforce; layers: {achieved}; protected ~, workspace {ran.project.root}"
 
 
 MANY = """\

@@ -74,9 +74,7 @@ def test_rest_of_the_disk_is_damaged_when_the_guard_is_out(make_project: MakePro
 def test_free_option_opens_a_place_there(make_project: MakeProject) -> None:
     project = make_project({"test_it.py": SUITE})
 
-    status, said = run_on_scratch_disk(
-        project, "--session-guard-free=/mnt", "--deselect", "test_it.py::test_reads"
-    )
+    status, said = run_on_scratch_disk(project, "--session-guard-free=/mnt", "--deselect", "test_it.py::test_reads")
 
     assert status == 0, said
     assert "left: x" in said

@@ -81,7 +81,9 @@ def test_project_inside_the_home_is_the_workspace(make_project: MakeProject) -> 
 
 
 def test_temp_and_cache_directories_inside_the_home_are_free(make_project: MakeProject) -> None:
-    suite = HARM + """
+    suite = (
+        HARM
+        + """
 def test_temp():
     import tempfile
     assert tempfile.gettempdir() == str(Path.home() / "tmp")
@@ -92,6 +94,7 @@ def test_cache():
     (Path.home() / ".cache" / "app").mkdir()
     (Path.home() / ".cache" / "app" / "kept.txt").write_text("x")
 """
+    )
     project = make_project({"test_it.py": suite}, {**HOME, "tmp/old.txt": "x", ".cache": None})
 
     result = project.run(env={"TMPDIR": f"{project.home}/tmp"})
@@ -131,13 +134,14 @@ def test_odd_home_does_not_stop_the_run(make_project: MakeProject, env: dict[str
     assert len(result.header_lines) == 1
 
 
-def test_home_that_is_the_rootdir_is_protected_and_said(make_project: MakeProject) -> None:
+def test_home_that_is_the_rootdir_is_protected(make_project: MakeProject) -> None:
     project = make_project({"test_it.py": HARM, ".chat/notes.txt": "real\n"})
 
     result = project.run(env={"HOME": str(project.root)})
 
     # The stricter zone wins a tie: what a checkout needs to be writable has to be said.
     assert result.outcomes == {"failed": 2}, result.words
+    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_harm", "test_workspace"}
     assert (project.root / ".chat" / "notes.txt").read_text() == "real\n"
     assert not (project.root / "new.txt").exists()
 

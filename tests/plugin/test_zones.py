@@ -48,7 +48,7 @@ HOME_FILES = {
     "scratch/old.txt": "old\n",
     "loose/old.txt": "old\n",
 }
-SUITE = '''\
+SUITE = """\
 import os, shutil
 from pathlib import Path
 
@@ -179,7 +179,7 @@ def test_no_marked_change():
 @pytest.mark.session_guard(protect=["~/scratch"])
 def test_no_marked_create_in_a_free_place():
     (HOME / "scratch" / "new.txt").write_text("x")
-'''
+"""
 REFUSED = {
     "test_no_git_change": ".git/config",
     "test_no_git_create": ".git/index.lock",
@@ -340,6 +340,17 @@ def test_rootdir_gets_the_zone_that_the_option_names(make_project: MakeProject, 
     assert passed == allowed, result.words
     assert (project.root / "new.txt").exists() == (zone in {"workspace", "free"})
     assert ((project.root / "tracked.txt").read_text() == "tracked\n") == ("change" not in allowed)
+
+
+@pytest.mark.parametrize("zone", ["free", "shared", "protected"])
+def test_clean_suite_is_green_in_whatever_zone_its_rootdir_is(make_project: MakeProject, zone: str) -> None:
+    project = make_project({"test_it.py": "def test_it(tmp_path):\n    (tmp_path / 'x').touch()\n"})
+
+    first, again = (project.run(f"--session-guard-workspace={zone}") for _ in range(2))
+
+    for result in (first, again):
+        assert (result.status, result.outcomes, result.touches) == (0, {"passed": 1}, []), result.words
+    assert (project.root / ".pytest_cache" / "v").is_dir()
 
 
 def test_zone_options_on_the_command_line_add_up(make_project: MakeProject) -> None:

@@ -123,7 +123,9 @@ def test_reports_do_not_share_their_lists() -> None:
         pytest.param(b"[]", "is no report of the schema 'session-guard-report/1'", id="array"),
         pytest.param(b"{}", "is no report of the schema 'session-guard-report/1'", id="no-schema"),
         pytest.param(
-            b'{"schema": "session-guard-report/2"}', "is no report of the schema 'session-guard-report/1'", id="newer-schema"
+            b'{"schema": "session-guard-report/2"}',
+            "is no report of the schema 'session-guard-report/1'",
+            id="newer-schema",
         ),
         pytest.param(b'{"schema": "session-guard-report/1"}', "has no usable 'run'", id="nothing-else"),
     ],
@@ -204,7 +206,10 @@ def put(*keys: str, value: object) -> Callable[[dict[str, Any]], None]:
         pytest.param(put("run", "mode", value="report"), {"require_mode": "report"}, [], id="mode-report-will-do"),
         pytest.param(put("run", "mode", value="strict"), {}, ["its mode is 'strict', 'enforce' is required"], id="mode-unknown"),
         pytest.param(put("run", "mode", value=["enforce"]), {}, ["its mode is ['enforce'], 'enforce' is required"], id="mode-list"),
-        pytest.param(put("run", "rootdir", value="/srv/other"), {}, ["it is about '/srv/other', not about '/srv/project'"], id="other-rootdir"),
+        pytest.param(
+            put("run", "rootdir", value="/srv/other"), {}, ["it is about '/srv/other', not about '/srv/project'"],
+            id="other-rootdir",
+        ),
         pytest.param(put("run", "rootdir", value=None), {}, ["it is about None, not about '/srv/project'"], id="no-rootdir"),
         pytest.param(put("run", "rootdir", value="/srv/other"), {"rootdir": ""}, [], id="any-rootdir-will-do"),
         pytest.param(put("run", "finished", value=None), {}, ["the run did not finish"], id="unfinished"),
@@ -256,8 +261,12 @@ def test_all_objections_are_told_at_once() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-2, 2) | st.sampled_from(["clean", "enforce", ROOT, "enforced", ""]),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(st.sampled_from(["hook", "status", "mode", "passed", "violation", "finished"]), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["hook", "status", "mode", "passed", "violation", "finished"]), inner, max_size=2
+        )
+    ),
     max_leaves=4,
 )
 

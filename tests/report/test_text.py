@@ -50,12 +50,15 @@ def touch(**changes: Any) -> Touch:
 
 
 def test_entry_has_the_documented_form() -> None:
-    assert entry(touch(), ROOT) == """\
+    assert (
+        entry(touch(), ROOT)
+        == """\
 delete refused: '/home/u/.hermes/sessions/a.json' existed before this run
   operation: os.remove      zone: protected ~/.hermes (pyproject.toml: session_guard_protect)
   test: tests/test_cleanup.py::test_list (teardown)   by: tests/conftest.py:54 in cleanup_temp_workspaces
   fix:  redirect the path (session_guard_redirect), or let tests create files there (session_guard_share)
   [protected-path]"""
+    )
 
 
 def test_entry_of_another_process_names_it_and_has_no_line_where_none_is_known() -> None:
@@ -65,13 +68,16 @@ def test_entry_of_another_process_names_it_and_has_no_line_where_none_is_known()
         ROOT,
     )  # fmt: skip
 
-    assert found == """\
+    assert (
+        found
+        == """\
 write contained: '/home/u/.hermes/sessions/a.json' existed before this run
   operation: open      zone: protected
   test: tests/test_cleanup.py::test_list (teardown)
   process: 7 python3 sync.py --all
   fix:  redirect the path (session_guard_redirect), or let tests create files there (session_guard_share)
   [protected-path]"""
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,9 @@ def test_printable_text_prints_and_can_be_encoded(text: str) -> None:
 
 
 @given(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS)
-def test_entry_keeps_its_lines_whatever_the_names_hold(path: str, nodeid: str, file: str, process: str, rule: str) -> None:
+def test_entry_keeps_its_lines_whatever_the_names_hold(
+    path: str, nodeid: str, file: str, process: str, rule: str
+) -> None:
     found = entry(touch(path="/" + path, nodeid="n" + nodeid, file="f" + file, process="p" + process, rule="r" + rule))
 
     lines = found.split("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+from builtins import any, getattr, hasattr, isinstance, str, tuple, type  # noqa: A004 - captured: tests mock builtins
 from sys import _getframe
 from threading import current_thread
 from types import FrameType

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builtins import len, str  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import stat_result
@@ -227,7 +228,7 @@ class Gate:
             time=time(),
             operation=f"{who.via} ({event})" if who.via else event,
             path=path,
-            zone=str(rule.zone),
+            zone=rule.zone.value,
             outcome=outcome,
             violation=violation,
             layer=layer,

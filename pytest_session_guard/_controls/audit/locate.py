@@ -8,6 +8,7 @@ through a module object, because interpreter shutdown empties those.
 from __future__ import annotations
 
 import os
+from builtins import bytes, getattr, int, isinstance, len, memoryview, str, type  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath

@@ -149,7 +149,10 @@ class Evaluator:
     def _app_attribute(self, node: ast.Attribute, scope: Scope) -> Traces:
         """``PlatformDirs("app").user_data_dir``, also by way of a name."""
         made = self._definition(node.value, scope)
-        if isinstance(made, ast.Call) and self.dotted(made.func, scope).rpartition(".")[2] in ("PlatformDirs", "AppDirs"):
+        if isinstance(made, ast.Call) and self.dotted(made.func, scope).rpartition(".")[2] in (
+            "PlatformDirs",
+            "AppDirs",
+        ):
             path = app_directory(f"platformdirs.{node.attr}", self._first_text(made, scope))
             return frozenset({Trace(path, pathy=True)}) if path else NOTHING
         return NOTHING
@@ -172,7 +175,9 @@ class Evaluator:
         owner, _, name = rest.partition(".")
         if owner in source.classes:
             return self._class_attribute(source.classes[owner], name, Scope(source))
-        return self._global(source.imports[rest]) if rest in source.imports and source.imports[rest] != dotted else NOTHING
+        return (
+            self._global(source.imports[rest]) if rest in source.imports and source.imports[rest] != dotted else NOTHING
+        )
 
     def _class_attribute(self, owner: ast.ClassDef, name: str, scope: Scope) -> Traces:
         outer = Scope(scope.source, owner=owner)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pytest_session_guard._controls.discover.evaluate import Evaluator, Scope, defaults
-from pytest_session_guard._controls.discover.libraries import HOMES, NO_DATA
+from pytest_session_guard._controls.discover.libraries import HOMES, NO_DATA, PROGRAMS
 from pytest_session_guard._controls.discover.sources import (
     FUNCTIONS,
     Function,
@@ -76,8 +76,8 @@ def find_in(source: Source, evaluator: Evaluator) -> Iterator[Finding]:
     for function in source.functions.values():
         yield from calls(function, function.name, scope, evaluator)
     for owner in source.classes.values():
-        inner = Scope(source, owner=owner)
-        yield from constants(assigned(owner.body), owner.name + ".", inner, evaluator)
+        inner, names = Scope(source, owner=owner), assigned(owner.body)
+        yield from constants(names, owner.name + ".", Scope(source, names, owner), evaluator)
         for method in owner.body:
             if isinstance(method, FUNCTIONS):
                 yield from calls(method, f"{owner.name}.{method.name}", inner, evaluator)
@@ -158,10 +158,15 @@ def variables(traces: Traces, node: ast.expr, scope: Scope) -> Iterator[Finding]
     """The environment variables that name a path, where they are read."""
     for trace in traces:
         name = trace.variable
-        if trace.constant or not name or name in NO_DATA or name in HOMES or not name.replace("_", "").isalnum():
+        if trace.constant or not is_name(name) or name in NO_DATA or name in HOMES or name.endswith(PROGRAMS):
             continue
         if trace.pathy or looks_like_place(name) or any(one.is_below_home for one in traces):
             yield Finding(scope.source.file, node.lineno, "environment", f"env:{name}", "", scope.source.segment(node))
+
+
+def is_name(text: str) -> bool:
+    """Whether a text may be a variable's name."""
+    return text.replace("_", "").isalnum()
 
 
 def looks_like_place(name: str) -> bool:

@@ -41,6 +41,7 @@ NO_DATA: Final = frozenset(
      "PKG_CONFIG_PATH", "LD_LIBRARY_PATH", "MANPATH", "R_HOME", "JAVA_HOME", "GOPATH", "CARGO_HOME", "RUSTUP_HOME", "NVM_DIR",
      "XDG_CONFIG_DIRS", "XDG_DATA_DIRS", "XDG_RUNTIME_DIR", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "CI", "USER", "LOGNAME"}
 )  # fmt: skip
+PROGRAMS: Final = ("_EXE", "_BIN", "_EXECUTABLE", "_COMMAND", "_CMD")  # a variable that names a program
 APP_DIRS: Final = {
     "data": "~/.local/share",
     "config": "~/.config",

@@ -12,7 +12,9 @@ from typing import Final
 
 from pytest_session_guard._core.errors import ConfigurationError
 
-PASSED_OVER: Final = frozenset({"tests", "test", "testing", "node_modules", "site-packages", "build", "dist", "__pycache__"})
+PASSED_OVER: Final = frozenset(
+    {"tests", "test", "testing", "node_modules", "site-packages", "build", "dist", "__pycache__"}
+)
 FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -129,7 +129,9 @@ class Holders:
                 path = instance_dict(handler).get("baseFilename")
                 if is_a(path, str) and self.governed(path):
                     kind = type(handler).__qualname__
-                    self.note(f"logging.getLogger({name!r})", type(handler), f"a log handler ({kind}) that has its file")
+                    self.note(
+                        f"logging.getLogger({name!r})", type(handler), f"a log handler ({kind}) that has its file"
+                    )
 
     def descriptors(self) -> None:
         """Look at the open files of the process, whoever opened them (Linux)."""

@@ -203,6 +203,16 @@ def raw_path(kind: type[Path], text: str) -> Path:
 
 def facts(path: Path) -> tuple[object, ...]:
     """All that one can ask a path, and which of its slots are filled when one has."""
-    asked = str(path), path.parts, hash(path), path, path / "x", path.name, path.parent, path.with_suffix(".y"), repr(path)
+    asked = (
+        str(path),
+        path.parts,
+        hash(path),
+        path,
+        path / "x",
+        path.name,
+        path.parent,
+        path.with_suffix(".y"),
+        repr(path),
+    )
     names = (name for kind in type(path).__mro__ for name in vars(kind).get("__slots__", ()))
     return *asked, {name for name in names if hasattr(path, name)}

@@ -261,7 +261,9 @@ def require(option: str, source: str, target: str) -> Slot:
         raise ConfigurationError(option, source, problem, allowed) from error
     slot = resolve(target)
     if slot is None:
-        raise ConfigurationError(option, source, f"names no attribute {attribute!r} of {module}, got {target!r}", allowed)
+        raise ConfigurationError(
+            option, source, f"names no attribute {attribute!r} of {module}, got {target!r}", allowed
+        )
     return slot
 
 

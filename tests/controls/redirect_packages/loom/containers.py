@@ -1,4 +1,5 @@
 """Copies in containers."""
+# ruff: noqa: PYI024
 
 from collections import OrderedDict, defaultdict, deque, namedtuple
 from types import MappingProxyType, SimpleNamespace

@@ -1,4 +1,5 @@
 """Copies where they cannot be rebound."""
+# ruff: noqa: SIM115
 
 import functools
 import logging

@@ -1,4 +1,5 @@
 """What a test finds as it was."""
+# ruff: noqa: RUF012
 
 import functools
 from collections import OrderedDict

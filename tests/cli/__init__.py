@@ -1,0 +1,1 @@
+"""The session-guard command, run as people run it."""

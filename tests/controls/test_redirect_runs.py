@@ -1,0 +1,212 @@
+"""One root line over a real run of pytest: bare, in workers, shuffled and with reruns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from project import Project
+from redirect_packages.world import PACKAGES
+
+LOOM = {f"loom/{path.name}": path.read_text() for path in sorted((PACKAGES / "loom").glob("*.py"))}
+HOME = {".loom/sessions/_index.json": '["a"]\n', ".loom/sessions/a.json": "{}\n", ".loom/log.txt": "a line\n"}
+INI = "[pytest]\npythonpath = .\nsession_guard_redirect =\n    ~/.loom = loom\n"
+
+CONFTEST = """
+import pytest
+from loom import paths
+from loom.paths import SESSION_DIR as BY_CONFTEST
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_up():
+    yield
+    # The classic: a session fixture that cleans up in teardown, where no test runs any more.
+    for path in BY_CONFTEST.glob("*.json"):
+        path.unlink()
+    for path in paths.SESSION_DIR.glob("*.json"):
+        path.unlink()
+
+def store_into(directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "made.json").write_text("made by a test")
+    (directory / "a.json").unlink(missing_ok=True)
+"""
+
+FORMS = """
+import functools, importlib, os, sys
+import pytest
+from conftest import BY_CONFTEST, store_into
+from loom import containers, definitions, paths
+from loom.aliases import STORE
+from loom.paths import INDEX_FILE, SESSION_DIR
+
+def own(session_guard):
+    return os.path.join(session_guard.path, "loom/sessions")
+
+FORMS = {
+    "module": lambda: paths.SESSION_DIR,
+    "from": lambda: SESSION_DIR,
+    "renamed": lambda: STORE,
+    "conftest": lambda: BY_CONFTEST,
+    "derived": lambda: INDEX_FILE.parent,
+    "class": lambda: definitions.Store.directory,
+    "default": lambda: definitions.default(),
+    "keyword": lambda: definitions.keyword(),
+    "dataclass": lambda: definitions.Config().directory,
+    "closure": lambda: definitions.closed(),
+    "partial": lambda: definitions.partial(),
+    "dict": lambda: containers.BY_NAME["sessions"],
+    "list": lambda: containers.LIST[1],
+    "tuple": lambda: containers.TUPLE[0],
+    "late import": lambda: importlib.import_module("late_module").HELD,
+    "reload": lambda: importlib.reload(paths).SESSION_DIR,
+}
+
+@pytest.mark.parametrize("form", FORMS)
+def test_form(form, session_guard):
+    directory = FORMS[form]()
+    assert os.fspath(directory) == own(session_guard)
+    assert not os.path.exists(directory)
+    store_into(directory)
+
+def test_own_patch(monkeypatch, tmp_path, session_guard):
+    monkeypatch.setattr(paths, "SESSION_DIR", tmp_path)
+    assert paths.SESSION_DIR == tmp_path
+    monkeypatch.undo()
+    assert os.fspath(paths.SESSION_DIR) == own(session_guard)
+
+@pytest.fixture
+def patched_first(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "SESSION_DIR", tmp_path)
+    return tmp_path
+
+def test_own_patch_by_a_fixture(patched_first, session_guard):
+    assert paths.SESSION_DIR == patched_first
+"""
+
+LATE_MODULE = "from loom.paths import SESSION_DIR as HELD\n"
+
+FLAKY = """
+import os
+from loom import paths
+runs = []
+
+def test_second_try_has_a_directory_of_its_own(session_guard):
+    runs.append(os.fspath(paths.SESSION_DIR))
+    assert not os.path.exists(runs[-1])
+    os.makedirs(runs[-1])
+    assert len(set(runs)) == 2, runs
+"""
+
+LATE = """
+import atexit, os, threading, time
+from loom import paths
+over = threading.Event()
+
+def write():
+    over.wait(20)
+    paths.SESSION_DIR.mkdir(parents=True, exist_ok=True)
+    (paths.SESSION_DIR / "late.json").write_text(str(paths.SESSION_DIR))
+
+thread = threading.Thread(target=write, daemon=True)
+
+def test_starts_a_thread():
+    thread.start()
+
+def test_after(session_guard):
+    pass
+
+@atexit.register
+def at_exit():
+    (paths.SESSION_DIR.parent).mkdir(parents=True, exist_ok=True)
+    (paths.SESSION_DIR.parent / "log.txt").write_text("at exit")
+"""
+
+
+BETWEEN = """
+import sys
+import pytest
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    yield
+    test_late = sys.modules["test_late"]
+    test_late.over.set()
+    test_late.thread.join()
+    return True
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((), id="bare"),
+        pytest.param(("-n", "2"), id="two workers"),
+        pytest.param(("-p", "randomly", "-p", "randomly", "-p", "no:cacheprovider"), id="shuffled"),
+        pytest.param(("--session-guard-layers=hook",), id="hook alone"),
+    ],
+)
+def test_every_form_follows_one_root_line(make_project: Callable[..., Project], arguments: tuple[str, ...]) -> None:
+    project = make_project(
+        {**LOOM, "pytest.ini": INI, "conftest.py": CONFTEST, "late_module.py": LATE_MODULE, "test_forms.py": FORMS},
+        HOME,
+    )
+
+    result = project.run(*arguments)
+
+    assert (result.status, result.outcomes["passed"], "failed" in result.outcomes) == (0, 18, False), result.words
+    assert (dict(result.changes), result.touches) == ({}, []), result.words
+
+
+def test_rerun_gets_a_directory_of_its_own(make_project: Callable[..., Project]) -> None:
+    project = make_project({**LOOM, "pytest.ini": INI, "test_flaky.py": FLAKY}, HOME)
+
+    result = project.run("-p", "rerunfailures", "--reruns", "1")
+
+    assert (result.status, result.outcomes.get("passed")) == (0, 1), result.words
+
+
+def test_late_writers_reach_the_sink_and_are_told(make_project: Callable[..., Project]) -> None:
+    project = make_project({**LOOM, "pytest.ini": INI, "conftest.py": BETWEEN, "test_late.py": LATE}, HOME)
+
+    result = project.run()
+
+    assert (result.status, dict(result.changes)) == (0, {}), result.words
+    said = result.stdout + result.stderr
+    assert "[late-writer]" in said, result.words
+    assert f"{project.home}/.loom/sessions/late.json" in said
+
+
+def test_run_with_a_home_of_its_own_keeps_root_lines_private_to_each_test(make_project: Callable[..., Project]) -> None:
+    project = make_project(
+        {
+            **LOOM,
+            "pytest.ini": INI + "session_guard_home = redirect\n",
+            "test_home.py": "import os\nfrom pathlib import Path\nfrom loom import paths\n"
+            "def test_place(session_guard):\n"
+            "    assert os.fspath(paths.HOME_DIR) == os.path.join(session_guard.path, 'loom')\n"
+            f"    assert os.fspath(Path.home()) != {os.fspath(Path.home())!r}\n",
+        },
+        HOME,
+    )
+
+    result = project.run()
+
+    assert (result.status, dict(result.changes)) == (0, {}), result.words
+
+
+@pytest.mark.parametrize("arguments", [pytest.param((), id="bare"), pytest.param(("-n", "2"), id="two workers")])
+def test_target_that_does_not_exist_stops_the_run_with_one_message(
+    make_project: Callable[..., Project], arguments: tuple[str, ...]
+) -> None:
+    ini = "[pytest]\npythonpath = .\nsession_guard_redirect =\n    loom.paths:NOWHERE = place\n"
+    project = make_project({**LOOM, "pytest.ini": ini, "test_a.py": "def test_a(): pass\n"}, HOME)
+
+    result = project.run(*arguments)
+
+    said = result.stdout + result.stderr
+    assert result.status != 0, result.words
+    assert "names no attribute 'NOWHERE' of loom.paths" in said, result.words
+    assert "passed" not in result.outcomes
