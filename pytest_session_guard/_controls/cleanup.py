@@ -24,6 +24,8 @@ from pytest_session_guard._host.identity import look, real_directory, resolve_mi
 
 REMOVABLE: Final = frozenset({Zone.FREE, Zone.WORKSPACE, Zone.SHARED})
 CHUNK: Final = 256
+# SQLite makes these beside a database from C, where no hook sees it, and takes them away with the last connection.
+SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 
 
 class Artifacts(Protocol):
@@ -116,7 +118,7 @@ class Cleanup:
                 yield from self._unreachable(directory, names, problem)
                 continue
             with opened:
-                for name in names:
+                for name in _with_side_files(opened, names):
                     fact = self._fact(opened, name, zone_of)
                     if fact is not None:
                         yield fact
@@ -136,6 +138,8 @@ class Cleanup:
         identity = seen.identity
         path = f"{parent.path.rstrip('/')}/{name}"
         same = self.artifacts.is_own(identity)
+        if same is False and self._is_side_file(parent, name):
+            same = True
         private = same is not True and self.is_private(path)
         recorded = private or same is not False or path in self.artifacts.paths
         directory = is_directory(seen)
@@ -153,6 +157,14 @@ class Cleanup:
             end_ns=self.ended_ns,
             zone_allows=private or zone_of(path) in REMOVABLE,
         )
+
+    def _is_side_file(self, parent: OpenDirectory, name: str) -> bool:
+        """Whether SQLite made a file for a database of the run's own: it belongs to that and is of no use without."""
+        suffix = next((suffix for suffix in SIDE_FILES if name.endswith(suffix)), "")
+        try:
+            return bool(suffix) and self.artifacts.is_own(parent.look(name.removesuffix(suffix)).identity) is True
+        except OSError:
+            return False
 
     # Removing
 
@@ -308,6 +320,16 @@ def _remove_file(
 def _chunks(removals: list[Removal]) -> Iterator[list[Removal]]:
     for start in range(0, len(removals), CHUNK):
         yield removals[start : start + CHUNK]
+
+
+def _with_side_files(directory: OpenDirectory, names: list[str]) -> list[str]:
+    try:
+        present = directory.names()
+    except OSError:
+        return names
+    wanted = set(names)
+    side = [f"{name}{suffix}" for name in names for suffix in SIDE_FILES if f"{name}{suffix}" in present]
+    return [*names, *(name for name in side if name not in wanted)]
 
 
 def _by_directory(paths: Iterable[str]) -> dict[str, list[str]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import zlib
+import json.encoder
 from builtins import bool, dict, enumerate, getattr, int, isinstance, len, tuple  # noqa: A004 - captured: tests mock builtins
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
+from zlib import crc32
 
 Outcome = Literal["refused", "contained", "preserved", "allowed"]
 Phase = Literal["setup", "call", "teardown", "collection", "session", "late", ""]
@@ -122,14 +123,24 @@ TOUCH_FIELDS: Final = tuple(field.name for field in fields(Touch))
 #   started, finished {…}                       a process joins and leaves the run
 
 
-# Bound now: tests mock `json.dumps`.
-_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+def _make_encoder() -> Callable[[Any], str]:
+    """The C accelerator itself where there is one: tests mock `json.dumps`, and builtins that `JSONEncoder.encode` uses."""
+    plain = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return plain.encode
+    pieces = make(None, plain.default, json.encoder.encode_basestring_ascii, None, ":", ",", False, False, True)
+    join = "".join
+    return lambda record: join(pieces(record, 0))
+
+
+_encode: Final = _make_encoder()
 
 
 def encode_line(record: Mapping[str, Any]) -> bytes:
     """The journal line of a record, newline included; ASCII, because lone surrogates have no UTF-8 form."""
     body = _encode(record).encode("ascii")
-    return b'{"len":%d,"crc":"%08x","record":%s}\n' % (len(body), zlib.crc32(body), body)
+    return b'{"len":%d,"crc":"%08x","record":%s}\n' % (len(body), crc32(body), body)
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
@@ -138,7 +149,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     if not sep or not rest.endswith(b"}\n"):
         return None
     body = rest[:-2]
-    if prefix != b'{"len":%d,"crc":"%08x"' % (len(body), zlib.crc32(body)):
+    if prefix != b'{"len":%d,"crc":"%08x"' % (len(body), crc32(body)):
         return None
     record = json.loads(body)
     return record if isinstance(record, dict) else None

@@ -29,9 +29,17 @@ class _Primitives:
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
     readlink = staticmethod(os.readlink)
-    fsdecode = staticmethod(os.fsdecode)
     fsencode = staticmethod(os.fsencode)
     getcwd = staticmethod(os.getcwd)
+
+
+_ENCODING: Final = sys.getfilesystemencoding()
+_ERRORS: Final = sys.getfilesystemencodeerrors()
+
+
+def decoded(path: str | bytes) -> str:
+    """`os.fsdecode` in C alone: the original looks builtins up at each call, and tests mock those."""
+    return path.decode(_ENCODING, _ERRORS) if isinstance(path, bytes) else path
 
 
 HAS_PROC_FD: Final = sys.platform == "linux" and os.path.isdir("/proc/self/fd")
@@ -46,7 +54,7 @@ def real_path_of_fd(fd: int) -> str | None:
         target = _Primitives.readlink(b"/proc/self/fd/%d" % fd)
     except OSError:
         return None
-    return _Primitives.fsdecode(target) if target.startswith(b"/") else None
+    return decoded(target) if target.startswith(b"/") else None
 
 
 def _real_path_of_fd_without_proc(fd: int) -> str | None:
@@ -56,7 +64,7 @@ def _real_path_of_fd_without_proc(fd: int) -> str | None:
         raw: bytes = fcntl.fcntl(fd, 50, bytes(1024))  # F_GETPATH of macOS
     except (ImportError, OSError, ValueError):
         return None
-    return _Primitives.fsdecode(raw.rstrip(b"\0"))
+    return decoded(raw.rstrip(b"\0"))
 
 
 def real_directory(path: str | bytes, dir_fd: int | None = None) -> str | None:
@@ -89,7 +97,7 @@ def _real(path: str | bytes, dir_fd: int | None, flags: int) -> str | None:
 
 def _resolve_by_hand(path: str | bytes, dir_fd: int | None, flags: int = 0) -> str | None:
     """The kernel's answer where descriptors ran out or there is no ``/proc``."""
-    text = _Primitives.fsdecode(path)
+    text = decoded(path)
     if not text.startswith("/"):
         base = _Primitives.getcwd() if dir_fd is None else real_path_of_fd(dir_fd)
         if base is None or not text:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from stat import S_ISREG
 
-from pytest_session_guard._core.zones import Policy, Zone
+from pytest_session_guard._core.zones import Policy, Zone, is_within
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import real_path_of_fd
 from pytest_session_guard._host.processes import children, command_of
@@ -14,16 +14,24 @@ from pytest_session_guard._host.processes import children, command_of
 STANDARD_STREAMS = frozenset({0, 1, 2})  # where the user's own shell sends them is the user's business
 
 
-def inherited(policy: Policy) -> list[str]:
-    """One clause for each thing from before the guard that could still change what is protected."""
-    return [*_descriptors(policy), *_mappings(policy), *_others()]
+def inherited(policy: Policy, ledger: str) -> list[str]:
+    """One clause for each thing from before the guard that could still change what is protected.
+
+    :param ledger: the guard's own place, where its own journal is open already.
+    """
+    return [*_descriptors(policy, ledger), *_mappings(policy), *_others()]
 
 
-def _descriptors(policy: Policy) -> Iterator[str]:
+def _descriptors(policy: Policy, ledger: str) -> Iterator[str]:
     for name in _names("/proc/self/fd"):
         fd = int(name)
         path = real_path_of_fd(fd)
-        if path is None or fd in STANDARD_STREAMS or policy.rule_for(path).zone is not Zone.PROTECTED:
+        if (
+            path is None
+            or fd in STANDARD_STREAMS
+            or is_within(path, ledger)
+            or policy.rule_for(path).zone is not Zone.PROTECTED
+        ):
             continue
         try:
             if S_ISREG(Raw.fstat(fd).st_mode) and _is_writable(fd):

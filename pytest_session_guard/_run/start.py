@@ -114,7 +114,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     run.scrubbed = scrub(environ)
     if run.is_controller:
         run.notes += _tidy(places.ledger)
-        run.notes += inherited(policy)
+        run.notes += inherited(policy, places.ledger)
     _enter_layers(run, request, outer, launch)
     run.header = header_of(run, request)
     if run.is_controller:

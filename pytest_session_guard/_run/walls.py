@@ -188,7 +188,11 @@ def _take(overlay: Overlay, layers: dict[str, Layer], walls: Walls) -> None:
 def writable_places(policy: Policy, places: Places) -> Iterator[str]:
     """The places that stay writable: bound through from the real disk."""
     yield from (prefix for prefix in policy.prefixes(Zone.FREE, Zone.WORKSPACE, Zone.SHARED) if os.path.lexists(prefix))
-    yield places.ledger
+    around = Policy(tuple(rule for rule in policy.rules if rule.prefix != places.ledger)).rule_for(places.ledger)
+    if around.zone is Zone.PROTECTED:
+        # Otherwise it is writable with the place around it. A mount of its own would part it from the workspace, and no
+        # hard link (a pre-image) goes from one mount into another.
+        yield places.ledger
 
 
 def covered_places(policy: Policy, places: Places) -> Iterator[str]:

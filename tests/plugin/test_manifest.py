@@ -2,129 +2,142 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from conftest import MakeProject
-from project import Project, Result
+from isolated import ordinary_account
+from project import HOME, Project, Result
 
 LAYERS = "--session-guard-layers=hook,manifest"
-SHELL = "import subprocess\n\ndef test_harms():\n    subprocess.run(['/bin/sh', '-c', {script!r}], check=True)\n"
+IDLE = {"test_it.py": "def test_it(tmp_path):\n    (tmp_path / 'a').write_text('a')\n"}
+MakeOwn = Callable[[Mapping[str, object]], Project]
 
 
-def run(project: Project, *args: str) -> Result:
-    return project.run(LAYERS, *args)
+@pytest.fixture(scope="module")
+def make_own() -> Iterator[MakeOwn]:
+    """Make projects of a user whose only home is the scratch one: an inventory of the real one would take its time."""
+    with ordinary_account() as (account, place):
+        numbers = itertools.count()
+        yield lambda files: Project(place / f"p{next(numbers)}", files, HOME, account)
 
 
-@pytest.mark.parametrize(
-    ("script", "name", "operation", "words"),
-    [
-        pytest.param("echo more >> ~/.chat/notes.txt", "notes.txt", "content", "was changed", id="append"),
-        pytest.param("rm ~/.chat/notes.txt", "notes.txt", "removed", "was deleted", id="delete"),
-        pytest.param("rm -r ~/.chat/sessions", "sessions", "removed", "was deleted", id="delete-tree"),
-        pytest.param("echo new > ~/.chat/new.txt", "new.txt", "created", "was made", id="create"),
-        pytest.param("chmod 600 ~/.chat/notes.txt", "notes.txt", "metadata", "mode 0644 before, 0600 now", id="chmod"),
-        pytest.param("cp ~/.chat/notes.txt ~/.chat/n && mv ~/.chat/n ~/.chat/notes.txt", "notes.txt", "replaced",
-                     "was replaced", id="replace"),
-    ],
-)  # fmt: skip
-def test_harm_by_a_shell_makes_the_run_red_and_is_named(
-    make_project: MakeProject, script: str, name: str, operation: str, words: str
-) -> None:
-    project = make_project({"test_it.py": SHELL.format(script=script)})
+def shell_suite(*scripts: str) -> Mapping[str, object]:
+    """A suite of tests that each let a shell do something."""
+    lines = ["import subprocess"]
+    for number, script in enumerate(scripts):
+        lines += ["", f"def test_{number}():", f"    subprocess.run(['/bin/sh', '-c', {script!r}], check=True)"]
+    return {"test_it.py": "\n".join(lines) + "\n"}
 
-    result = run(project)
+
+def seen_by_manifest(result: Result) -> dict[str, tuple[str, str, bool]]:
+    """Name to operation, reason and whether it counts."""
+    assert result.report is not None, result.words
+    return {
+        Path(touch["path"]).name: (touch["operation"], touch["reason"], touch["violation"])
+        for touch in result.report["touches"]
+        if touch["layer"] == "manifest"
+    }
+
+
+def test_harm_by_shells_makes_the_run_red_and_each_is_named(make_own: MakeOwn) -> None:
+    scripts = (
+        "echo more >> ~/.chat/notes.txt",
+        "rm -r ~/.chat/sessions",
+        "echo new > ~/.chat/new.txt",
+        "cp ~/.chat/state.db ~/.chat/n && mv ~/.chat/n ~/.chat/state.db",
+        "chmod 700 ~/.chat",
+    )
+    result = make_own(shell_suite(*scripts)).run(LAYERS)
 
     assert result.status == 1, result.words
-    touches = [touch for touch in result.touches if touch["layer"] == "manifest"]
-    assert [(touch["path"], touch["operation"]) for touch in touches] == [
-        (str(project.home / ".chat" / name), operation)
-    ], result.words
-    assert words in touches[0]["reason"]
-    assert "author unknown" in touches[0]["reason"]
+    seen = seen_by_manifest(result)
+    assert {name: operation for name, (operation, _, _) in seen.items()} == {
+        "notes.txt": "content",
+        "sessions": "removed",
+        "new.txt": "created",
+        "state.db": "replaced",
+        ".chat": "metadata",
+    }
+    assert all(counted and "author unknown" in reason for _, reason, counted in seen.values())
+    assert "mode 0755 before, 0700 now" in seen[".chat"][1]
 
 
-def test_suite_that_changes_nothing_is_clean(make_project: MakeProject, workers: tuple[str, ...]) -> None:
-    project = make_project({"test_it.py": "def test_it(tmp_path):\n    (tmp_path / 'a').write_text('a')\n"})
-
-    result = run(project, *workers)
+def test_suite_that_changes_nothing_is_clean(make_own: MakeOwn, workers: tuple[str, ...]) -> None:
+    result = make_own(IDLE).run(LAYERS, *workers)
 
     assert result.status == 0, result.words
     assert result.report is not None
-    assert result.report["layers"]["manifest"]["status"] == "enforced"
+    assert result.report["layers"]["manifest"] == {"status": "enforced", "reason": "", "abi": None}
     assert result.report["verdict"] == "clean"
 
 
-def test_what_the_hook_refused_is_not_reported_twice(make_project: MakeProject) -> None:
-    project = make_project(
-        {"test_it.py": "from pathlib import Path\n\ndef test_it():\n    (Path.home() / '.chat/notes.txt').unlink()\n"}
-    )
+def test_harm_under_workers_is_found_when_all_have_ended(make_own: MakeOwn) -> None:
+    result = make_own(shell_suite("rm ~/.chat/notes.txt", "true")).run(LAYERS, "-n", "2")
 
-    result = run(project)
+    assert result.status == 1, result.words
+    assert seen_by_manifest(result).keys() == {"notes.txt"}
+
+
+def test_what_the_hook_refused_is_not_reported_twice(make_own: MakeOwn) -> None:
+    harm = "from pathlib import Path\n\ndef test_it():\n    (Path.home() / '.chat/notes.txt').unlink()\n"
+
+    result = make_own({"test_it.py": harm}).run(LAYERS)
 
     assert [touch["layer"] for touch in result.touches] == ["hook"]
     assert result.changes == {}
 
 
-def test_report_mode_puts_back_what_the_hook_let_pass_and_the_manifest_agrees(make_project: MakeProject) -> None:
-    project = make_project(
-        {
-            "test_it.py": "from pathlib import Path\n\ndef test_it():\n"
-            "    (Path.home() / '.chat/notes.txt').write_text('other')\n"
-        }
-    )
+def test_report_mode_puts_back_what_the_hook_let_pass_and_the_manifest_agrees(make_own: MakeOwn) -> None:
+    harm = "from pathlib import Path\n\ndef test_it():\n    (Path.home() / '.chat/notes.txt').write_text('other')\n"
 
-    result = run(project, "--session-guard=report")
+    result = make_own({"test_it.py": harm}).run(LAYERS, "--session-guard=report")
 
     assert result.status == 0, result.words
     assert [touch["layer"] for touch in result.touches] == ["hook"], result.touches
 
 
-@pytest.fixture
-def live_application(make_project: MakeProject) -> Iterator[Project]:
-    """A project whose home has a log that a program outside the run holds open and writes to."""
-    project = make_project({"test_it.py": "import time\n\ndef test_it():\n    time.sleep(0.3)\n"})
-    script = "import sys, time\nwith open(sys.argv[1], 'a') as log:\n    while True:\n" \
-        "        print('alive', file=log, flush=True)\n        time.sleep(0.05)\n"  # fmt: skip
-    log = project.home / "live.log"
-    application = subprocess.Popen([sys.executable, "-c", script, str(log)])
-    while not log.exists():
-        time.sleep(0.01)
-    yield project
-    application.kill()
-    application.wait()
+def test_live_application_that_writes_its_own_log_is_named_and_not_blamed_on_the_run(make_own: MakeOwn) -> None:
+    project = make_own({"test_it.py": "import time\n\ndef test_it():\n    time.sleep(0.2)\n"})
+    script = """\
+import sys, time
+with open(sys.argv[1], 'a') as log:
+    while True:
+        print('alive', file=log, flush=True)
+        time.sleep(0.05)
+"""
+    log, account = project.home / "live.log", project.account
+    # The account's own interpreter: root's is out of its reach.
+    application = subprocess.Popen(
+        [account.python, "-c", script, str(log)], env=project.environment(), user=account.uid, group=account.uid
+    )
+    try:
+        while not log.exists():
+            time.sleep(0.01)
+        result = project.run(LAYERS)
+    finally:
+        application.kill()
+        application.wait()
 
-
-def test_live_application_that_writes_its_own_log_is_named_and_not_blamed_on_the_run(live_application: Project) -> None:
-    result = run(live_application)
-
+    _, reason, counted = seen_by_manifest(result)["live.log"]
+    assert not counted
+    assert f"a program outside the run has it open for writing: {application.pid} " in reason
     assert result.status == 0, result.words
-    assert result.report is not None
-    touches = [touch for touch in result.report["touches"] if touch["layer"] == "manifest"]
-    assert [Path(touch["path"]).name for touch in touches] == ["live.log"]
-    assert "a program outside the run has it open for writing" in touches[0]["reason"]
-    assert not touches[0]["violation"]
 
 
-def test_created_files_of_others_in_a_shared_place_are_no_violation_but_deleted_ones_are(
-    make_project: MakeProject,
-) -> None:
-    script = "echo new > ~/.chat/sessions/new.json; rm ~/.chat/sessions/a.json"
-    project = make_project({"test_it.py": SHELL.format(script=script)})
+def test_in_a_shared_place_new_files_of_others_are_no_violation_and_deleted_ones_are(make_own: MakeOwn) -> None:
+    suite = shell_suite("echo new > ~/.chat/sessions/new.json; rm ~/.chat/sessions/a.json")
 
-    result = run(project, "--session-guard-share=~/.chat/sessions")
+    result = make_own(suite).run(LAYERS, "--session-guard-share=~/.chat/sessions")
 
-    assert [(Path(touch["path"]).name, touch["operation"]) for touch in result.touches] == [("a.json", "removed")]
+    assert {name: operation for name, (operation, _, _) in seen_by_manifest(result).items()} == {"a.json": "removed"}
 
 
-def test_auto_takes_no_inventory_where_a_kernel_layer_holds(make_project: MakeProject) -> None:
-    project = make_project({"test_it.py": "def test_it():\n    pass\n"})
-
-    result = project.run()
+def test_auto_takes_no_inventory_where_a_kernel_layer_holds(make_own: MakeOwn) -> None:
+    result = make_own(IDLE).run()
 
     assert result.report is not None
     layers = result.report["layers"]

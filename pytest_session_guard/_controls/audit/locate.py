@@ -22,6 +22,7 @@ from pytest_session_guard._host.fsops import OwnPath, Raw
 from pytest_session_guard._host.identity import (
     HAS_PROC_FD,
     creatable_target,
+    decoded,
     is_writable,
     real_directory,
     real_path_of_fd,
@@ -30,7 +31,6 @@ from pytest_session_guard._host.identity import (
 
 CACHE_LIMIT: Final = 8192
 
-_fsdecode: Final = os.fsdecode
 _DirEntry: Final = os.DirEntry
 _plain_fspath: Final = PurePath.__fspath__
 _plain_str: Final = PurePath.__str__
@@ -121,7 +121,7 @@ class Locator:
         return [Target(path, found, self.policy.rule_for(path))] if found.st_nlink else []
 
     def _at(self, path: str | bytes, fd: int | None, intent: Intent) -> Target | None:
-        text = path if isinstance(path, str) else _fsdecode(path)
+        text = path if isinstance(path, str) else decoded(path)
         stripped = text.rstrip("/") or text[:1]
         parent, slash, leaf = stripped.rpartition("/")
         if leaf in ("", ".", "..") or intent.nameless:

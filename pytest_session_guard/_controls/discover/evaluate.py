@@ -215,8 +215,10 @@ class Evaluator:
                 self.open.discard(key)
         if node.id in scope.source.imports:
             return scope.source.imports[node.id]
-        defined = (*scope.source.names, *scope.source.functions, *scope.source.classes)
-        return f"{scope.source.module}.{node.id}" if node.id in defined else node.id
+        if node.id in (*scope.source.names, *scope.source.functions, *scope.source.classes):
+            return f"{scope.source.module}.{node.id}"
+        # A parameter of this name is handed the environment.
+        return "os.environ" if node.id in ("env", "environ") else node.id
 
     def _call(self, node: ast.Call, scope: Scope) -> Traces:
         name = self.dotted(node.func, scope)
@@ -257,8 +259,10 @@ class Evaluator:
     def _first_text(self, node: ast.Call, scope: Scope) -> str:
         named = [keyword.value for keyword in node.keywords if keyword.arg in ("appname", "app_name")]
         for argument in itertools.chain(node.args[:1], named):
-            for trace in self.traces(argument, scope):
-                return trace.text
+            # A name that differs by platform is written small on Linux.
+            texts = [trace.text for trace in self.traces(argument, scope)]
+            if texts:
+                return max(texts)
         return ""
 
     def _method(self, node: ast.Call, arguments: list[ast.expr], scope: Scope) -> Traces:

@@ -89,11 +89,22 @@ def constants(
     """The names of a module or class that hold a path, alone or in a container."""
     for name, values in names.items():
         for value in values:
-            for part in elements(value):
-                traces = evaluator.traces(part, scope)
+            for part, traces in leading_parts(value, scope, evaluator):
                 target = f"{scope.source.module}:{prefix}{name}"
                 yield from variables(traces, part, scope)
                 yield from found("constant", target, traces, part, scope)
+
+
+def leading_parts(value: ast.expr, scope: Scope, evaluator: Evaluator) -> Iterator[tuple[ast.expr, Traces]]:
+    """The parts of an assigned expression that may lead somewhere: its elements, or what an unknown call is given."""
+    for part in elements(value):
+        traces = evaluator.traces(part, scope)
+        if traces or not isinstance(part, ast.Call):
+            yield part, traces
+            continue
+        held = [part.func.value] if isinstance(part.func, ast.Attribute) else []
+        for argument in [*held, *part.args, *(keyword.value for keyword in part.keywords)]:
+            yield from leading_parts(argument, scope, evaluator)
 
 
 def elements(value: ast.expr) -> Iterator[ast.expr]:
@@ -166,7 +177,7 @@ def variables(traces: Traces, node: ast.expr, scope: Scope) -> Iterator[Finding]
 
 def is_name(text: str) -> bool:
     """Whether a text may be a variable's name."""
-    return text.replace("_", "").isalnum()
+    return text.replace("_", "").isalnum() and text.isupper()
 
 
 def looks_like_place(name: str) -> bool:

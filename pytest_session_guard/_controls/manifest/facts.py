@@ -65,6 +65,8 @@ def difference(path: str, was: Facts, now: Facts) -> Difference | None:
     if not is_same_object(was, now):
         other = "another object" if stat.S_IFMT(was[MODE]) == stat.S_IFMT(now[MODE]) else "another kind of object"
         return Difference(path, "replaced", directory, f"{other} stands there")
+    if stat.S_ISLNK(now[MODE]) and (was[SIZE], was[MTIME]) != (now[SIZE], now[MTIME]):
+        return Difference(path, "replaced", detail="another symlink stands there")  # one cannot be changed in place
     if not directory and was[SIZE] != now[SIZE]:
         return Difference(path, "content", detail=f"{was[SIZE]} bytes before, {now[SIZE]} now")
     if not directory and was[MTIME] != now[MTIME]:

@@ -1,0 +1,120 @@
+"""The directory of one run: made and locked by its controller, joined by everybody else, closed when nothing is left to do."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._host.fsops import (
+    Raw,
+    clock_ns,
+    make_directory,
+    make_state_directory,
+    read_file,
+    replace_file,
+)
+
+RUN_FILE: Final = "run.json"
+LOCK_FILE: Final = "lock"
+CLOSED_FILE: Final = "closed.json"
+
+
+def new_run_id(now_ns: int) -> str:
+    """A run id that sorts by time and meets no other: ``20261120T083643-1a2b3c4d``, half of the tail the parts of a second."""
+    fraction = (now_ns % 1_000_000_000 << 16) // 1_000_000_000
+    return f"{datetime.fromtimestamp(now_ns // 1_000_000_000, UTC):%Y%m%dT%H%M%S}-{fraction:04x}{secrets.token_hex(2)}"
+
+
+class RunDirectory:
+    """The directory of one run, made by its controller and joined by everybody else."""
+
+    def __init__(self, path: str, run_id: str, started_ns: int) -> None:
+        self.path = path
+        self.run_id = run_id
+        self.started_ns = started_ns
+        self._lock: Any = None
+
+    @classmethod
+    def create(cls, state_directory: str) -> RunDirectory:
+        """A new run's directory, locked.
+
+        :raises LedgerError: it cannot be made, is not ours, or cannot be locked.
+        """
+        try:
+            make_state_directory(state_directory)
+            started_ns = clock_ns(state_directory)
+            run_id = new_run_id(Raw.time_ns())
+            path = f"{state_directory}/runs/{run_id}"
+            make_directory(path)
+        except OSError as problem:
+            raise LedgerError(state_directory, problem.strerror or str(problem)) from problem
+        run = cls(path, run_id, started_ns)
+        run._acquire()
+        return run
+
+    def _acquire(self) -> None:
+        # Imported here: filelock brings asyncio along, 30 ms that `pytest --version` need not pay.
+        import filelock
+
+        lock = filelock.FileLock(f"{self.path}/{LOCK_FILE}", fallback_to_soft=False, mode=0o600, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except (OSError, filelock.Timeout, NotImplementedError) as problem:
+            raise LedgerError(
+                f"{self.path}/{LOCK_FILE}", f"native file locks are not to be had here: {problem}"
+            ) from problem
+        self._lock = lock
+
+    def release(self) -> None:
+        """Give up the lock: the run is over, and the next one may tidy up after it."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def write_header(self, header: Mapping[str, Any]) -> None:
+        """Say in ``run.json`` what the run is.
+
+        :raises LedgerError: it cannot be written.
+        """
+        own = {"run": self.run_id, "started_ns": self.started_ns, "machine": machine_id()}
+        content = json.dumps({**own, **header}, indent=1).encode()
+        try:
+            replace_file(f"{self.path}/{RUN_FILE}", content)
+        except OSError as problem:
+            raise LedgerError(f"{self.path}/{RUN_FILE}", problem.strerror or str(problem)) from problem
+
+    def directory(self, name: str) -> str:
+        """A private directory of that name in the run's directory, made if missing.
+
+        :raises LedgerError: it cannot be made.
+        """
+        path = f"{self.path}/{name}"
+        try:
+            make_directory(path)
+        except OSError as problem:
+            raise LedgerError(path, problem.strerror or str(problem)) from problem
+        return path
+
+
+def note_closed(run_path: str, kept: Iterable[tuple[str, str]] = ()) -> None:
+    """Write down that nothing is left to be done for a run, and what was kept all the same and why.
+
+    :raises LedgerError: it cannot be written down.
+    """
+    content = json.dumps({"kept": [list(pair) for pair in kept]}, indent=1).encode()
+    try:
+        replace_file(f"{run_path}/{CLOSED_FILE}", content)
+    except OSError as problem:
+        raise LedgerError(f"{run_path}/{CLOSED_FILE}", problem.strerror or str(problem)) from problem
+
+
+def machine_id() -> str:
+    """What tells this machine from others that share its disks; ``""`` where nothing does."""
+    try:
+        return read_file("/etc/machine-id").decode("ascii", "replace").strip()
+    except OSError:
+        return ""

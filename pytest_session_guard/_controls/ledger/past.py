@@ -1,0 +1,178 @@
+"""Past runs: whether they live, and what their directories tell; what is not to be trusted is not read."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+from pytest_session_guard._controls.ledger.directory import CLOSED_FILE, LOCK_FILE, RUN_FILE, machine_id
+from pytest_session_guard._controls.ledger.journal import JournalReader, lock_for_life
+from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.runs import PastRun
+from pytest_session_guard._host.fsops import OwnPath, Raw, closing, read_file
+
+# Journals of commands that look after a run when it is over.
+AFTERWARDS: Final = ("journal-restore-", "journal-clean-")
+
+
+@contextmanager
+def holding(run_path: str) -> Iterator[bool]:
+    """Hold the lock of a run that is over, so that nobody else tidies up after it meanwhile.
+
+    :returns: whether the lock could be had; what cannot be told counts as alive, so that nothing of the run is touched.
+    """
+    import filelock
+
+    lock_path = f"{run_path}/{LOCK_FILE}"
+    if not _is_plain_file(lock_path):
+        yield False  # a run between making its directory and locking it
+        return
+    lock = filelock.FileLock(lock_path, fallback_to_soft=False, preserve_lock_file=True)
+    try:
+        lock.acquire(timeout=0)
+    except (OSError, filelock.Timeout, NotImplementedError):
+        yield False
+        return
+    try:
+        # A killed controller leaves workers and forked children that go on for a while.
+        yield not _has_living_writers(run_path)
+    finally:
+        lock.release()
+
+
+def _has_living_writers(run_path: str) -> bool:
+    for name in Raw.listdir(run_path):
+        if not name.startswith("journal-") or name.startswith(AFTERWARDS):
+            continue
+        try:
+            fd = Raw.open(OwnPath(f"{run_path}/{name}"), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+        except OSError:
+            continue  # what cannot be opened cannot be read either, which is said elsewhere
+        with closing(fd):
+            if not lock_for_life(fd):
+                return True
+    return False
+
+
+def is_alive(run_path: str) -> bool:
+    """Whether a run still holds its lock, or nobody can tell."""
+    with holding(run_path) as over:
+        return not over
+
+
+def run_paths(state_directory: str) -> list[str]:
+    """The directories of all runs, oldest first; none where there is no ledger.
+
+    :raises LedgerError: the ledger cannot be listed.
+    """
+    runs = f"{state_directory}/runs"
+    try:
+        return [f"{runs}/{name}" for name in sorted(Raw.listdir(runs)) if not name.endswith(".tmp")]
+    except FileNotFoundError:
+        return []
+    except OSError as problem:
+        raise LedgerError(runs, problem.strerror or str(problem)) from problem
+
+
+def read_run(path: str) -> PastRun:
+    """A run as its directory tells it. What is not to be trusted is not read."""
+    run_id = path.rpartition("/")[2]
+    foreign = _distrust(path)
+    if foreign:
+        return PastRun(run_id, path, foreign=foreign)
+    alive = is_alive(path)
+    header, problem = _read_header(path)
+    reader = JournalReader(path)
+    try:
+        records = reader.poll()
+    except LedgerError as unreadable:
+        return PastRun(run_id, path, foreign=unreadable.reason)
+    return PastRun(
+        run_id,
+        path,
+        started_ns=header.get("started_ns", 0),
+        last_sign_ns=_last_sign_ns(path),
+        alive=alive,
+        closed=_is_plain_file(f"{path}/{CLOSED_FILE}"),
+        foreign=_other_machine(header),
+        header=header,
+        records=records,
+        damaged=(*((problem,) if problem else ()), *reader.damaged),
+        kept=_read_kept(path),
+        size_bytes=_size_bytes(path),
+    )
+
+
+def _distrust(path: str) -> str:
+    try:
+        found = Raw.lstat(path)
+    except OSError as problem:
+        return f"cannot be looked at ({problem.strerror})"
+    if not stat.S_ISDIR(found.st_mode):
+        return "is a symlink or a file, where a directory of ours should be"
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        return f"belongs to another user (uid {found.st_uid})"
+    return ""
+
+
+def _read_header(path: str) -> tuple[dict[str, Any], str]:
+    try:
+        header = json.loads(read_file(f"{path}/{RUN_FILE}"))
+    except FileNotFoundError:
+        return {}, ""  # killed before it could say who it is
+    except (OSError, ValueError) as problem:
+        return {}, f"{path}/{RUN_FILE}: {problem}"
+    return (header, "") if isinstance(header, dict) else ({}, f"{path}/{RUN_FILE}: not a JSON object")
+
+
+def _read_kept(path: str) -> tuple[tuple[str, str], ...]:
+    try:
+        return tuple((str(kept), str(why)) for kept, why in json.loads(read_file(f"{path}/{CLOSED_FILE}"))["kept"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ()  # told to people only, decides nothing
+
+
+def _last_sign_ns(path: str) -> int:
+    """When a process of the run last wrote to the ledger; what a later restore or clean wrote does not count."""
+    signs = [0]
+    for name in Raw.listdir(path):
+        if name in (RUN_FILE, LOCK_FILE) or (name.startswith("journal-") and not name.startswith(AFTERWARDS)):
+            found = _lstat(f"{path}/{name}")
+            signs.append(0 if found is None else found.st_mtime_ns)
+    return max(signs)
+
+
+def _size_bytes(path: str) -> int:
+    total = 0
+    pending = [path]
+    while pending:
+        for entry in list(Raw.scandir(pending.pop())):
+            found = _lstat(entry.path)
+            if found is None:
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                pending.append(entry.path)
+            elif found.st_nlink == 1:
+                total += found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size
+    return total
+
+
+def _other_machine(header: Mapping[str, Any]) -> str:
+    here, there = machine_id(), header.get("machine", "")
+    return "is a run of another machine" if here and there and here != there else ""
+
+
+def _is_plain_file(path: str) -> bool:
+    found = _lstat(path)
+    return found is not None and stat.S_ISREG(found.st_mode)
+
+
+def _lstat(path: str) -> os.stat_result | None:
+    try:
+        return Raw.lstat(path)
+    except OSError:
+        return None
