@@ -304,10 +304,13 @@ def apply_quarantine(plan: QuarantinePlan) -> QuarantinePlan:
     uncertain = list(plan.uncertain)
     for path, identity in plan.removals:
         directory, _, name = path.rpartition("/")
-        with OpenDirectory(directory) as parent:
-            if _identity(path) == identity:
-                parent.unlink(name)
-                removed.append((path, identity))
+        try:
+            with OpenDirectory(directory) as parent:
+                if parent.look(name).identity == identity:
+                    parent.unlink(name)
+                    removed.append((path, identity))
+        except OSError as problem:
+            uncertain.append((path, f"cannot be removed ({problem.strerror or problem})"))
     for path, home in plan.returns:
         directory, _, name = path.rpartition("/")
         home_directory, _, home_name = home.rpartition("/")

@@ -192,6 +192,8 @@ class GuardRun:
 
     def _report_only(self, target: Target, intent: Intent) -> Outcome:
         """What becomes of a violation in ``report`` mode: contained, or undone at the end, or else refused even so."""
+        if target.found is not None and intent.action is Action.DELETE and target.path in self.walls.covered:
+            return "refused"  # a place that something is mounted on cannot be removed, whatever the mode
         if self.contains(target.path):
             return "contained"
         if intent.nameless:

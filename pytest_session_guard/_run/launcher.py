@@ -17,7 +17,7 @@ from pytest_session_guard._controls.ledger import JournalReader, RunDirectory
 from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.zones import Zone, is_within
-from pytest_session_guard._host.fsops import read_file, replace_file
+from pytest_session_guard._host.fsops import read_file
 from pytest_session_guard._host.processes import adopt_orphans, command_of, wait_for_children
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
@@ -27,6 +27,7 @@ from pytest_session_guard._run.guard import CONTAINED_REASONS, counts
 from pytest_session_guard._run.handover import read_policy
 from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
+from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, write_report
 from pytest_session_guard._run.start import LAUNCH_VARIABLE
 
 if TYPE_CHECKING:
@@ -140,11 +141,11 @@ def _verdict(run: Launch, status: int) -> int:
     if not ended:
         _say(f"pytest ended without finishing its session (status {status}), so its word is not taken")
     violated = any(touch.violation for touch in touches) or bool(late)
-    _rewrite_report(run, [*touches, *late], finished=bool(ended))
+    is_written = _rewrite_report(run, [*touches, *late], finished=bool(ended))
     run.directory.release()
     if run.plan.mode == "enforce" and own in GREEN and (violated or not ended):
         return 1
-    return own
+    return own if is_written or own not in GREEN else NOT_DONE
 
 
 def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Touch]:
@@ -188,34 +189,32 @@ def _touch(change: Change, zone: str, rule: str) -> Touch:
     )
 
 
-def _rewrite_report(run: Launch, touches: Sequence[Touch], finished: bool) -> None:
-    """Bring the JSON report up to the last word; a run that did not finish gets one that says so."""
-    if not run.plan.json_path:
-        return
+def _rewrite_report(run: Launch, touches: Sequence[Touch], finished: bool) -> bool:
+    """Bring the report up to the last word, wherever it was asked for; a run that did not finish gets one that says so.
+
+    :returns: whether all of it could be written.
+    """
     try:
-        report = parse_report(read_file(run.plan.json_path))
-        if report["run"].get("id") != run.directory.run_id:
-            raise UnreadableReportError("is an older run's")
+        report = parse_report(read_file(f"{run.directory.path}/{REPORT_FILE}"))
     except (OSError, UnreadableReportError):
-        report = _bare_report(run)
+        report = unfinished_report(run.directory.run_id, run.directory.started_ns, _header(run), ())
     violations = sum(touch.violation for touch in touches)
     report["violations"] = max(violations, report["violations"])
     report["touches"] = [touch.to_json() for touch in sorted(touches, key=lambda touch: touch.time)]
     if report["violations"] or not finished:
         report["verdict"] = "report-only" if run.plan.mode == "report" else "violated"
-    replace_file(run.plan.json_path, json.dumps(report, indent=2).encode() + b"\n", 0o644)
+    failed = write_report(report, run.directory.path, run.plan.json_path, run.plan.html_path)
+    for path, problem in failed:
+        _say(f"the report cannot be written: {path!r}: {problem.strerror}")
+    return not failed
 
 
-def _bare_report(run: Launch) -> dict[str, Any]:
+def _header(run: Launch) -> dict[str, Any]:
     try:
         header = json.loads(read_file(f"{run.directory.path}/run.json"))
     except (OSError, ValueError):
-        header = {"mode": run.plan.mode}
-    header = {"id": run.directory.run_id, "started": run.directory.started_ns / 1e9, "finished": None, **header}
-    return {
-        "schema": "session-guard-report/1", "run": header, "layers": {}, "canary": {}, "zones": [], "tests": {}, "touches": [],
-        "artifacts": {"created": [], "removed": [], "kept": []}, "violations": 0, "verdict": "violated", "notes": [],
-    }  # fmt: skip
+        header = None
+    return header if isinstance(header, dict) else {"mode": run.plan.mode}
 
 
 def _say(text: str) -> None:

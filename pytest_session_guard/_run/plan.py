@@ -38,6 +38,7 @@ class Plan:
     covered: tuple[str, ...]
     has_workers: bool
     json_path: str
+    html_path: str
 
 
 class RehearsalError(Exception):
@@ -67,6 +68,7 @@ def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has
         tuple(covered_places(policy, places)),
         has_workers,
         os.path.abspath(settings.json_path) if settings.json_path else "",
+        os.path.abspath(settings.html_path) if settings.html_path else "",
     )
     replace_file(path, json.dumps(asdict(plan)).encode())
     Raw.exit_now(0)

@@ -23,7 +23,7 @@ from pytest_session_guard._core.errors import (
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Line, check_path, parse_redirect
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
-from pytest_session_guard._host.fsops import Raw, clock_ns, make_directory, replace_file
+from pytest_session_guard._host.fsops import Raw, clock_ns
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
 from pytest_session_guard._report.text import entry, preserved_lines
@@ -32,6 +32,7 @@ from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.places import declared_rules, expand, mark_basetemp, zones_of
+from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
 from pytest_session_guard._run.walls import covered_places, writable_places
 
@@ -328,8 +329,7 @@ class SessionRun(GuardRun):
         self._compare_inventory()
         self.report = self._build_report(tests, Removed(removed.removed, (*removed.kept, *self._uncertain())))
         self._told, self._is_told = len(self.touches), True
-        if self.settings.json_path:
-            self._write_report(self.settings.json_path)
+        self._write_reports()
         self.exit_status = self.status_for(exit_status)
         return self.exit_status
 
@@ -415,19 +415,17 @@ class SessionRun(GuardRun):
         return self._is_told
 
     def add_to_report(self, late: Sequence[Touch]) -> None:
-        """Put violations from after the report into the JSON report too."""
-        if self.is_controller and self.settings.json_path:
+        """Put violations from after the report into it too."""
+        if self.is_controller and self.report.run:
             self.report.touches.extend(touch for touch in late if touch not in self.report.touches)
-            self._write_report(self.settings.json_path)
+            self._write_reports()
 
-    def _write_report(self, path: str) -> None:
-        target = os.path.abspath(os.path.expanduser(path))
-        try:
-            make_directory(os.path.dirname(target), 0o755)
-            replace_file(target, self.report.encode(), 0o644)
-        except OSError as problem:
+    def _write_reports(self) -> None:
+        settings = self.settings
+        failed = write_report(self.report.to_json(), self.directory.path, settings.json_path, settings.html_path)
+        for path, problem in failed:
             # A report that was asked for and cannot be had is a failure of the guard's own work.
-            self.failed("report", (target,), problem)
+            self.failed("report", (path,), problem)
 
     def closing_lines(self) -> list[str]:
         """What the user should know besides violations."""

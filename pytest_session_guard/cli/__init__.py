@@ -1,7 +1,7 @@
 """The ``session-guard`` command. Knows no pytest; every destructive command prints its plan with ``--dry-run``.
 
 A module a family of commands: `launching` (run) · `verifying` · `examining` (doctor) · `looking_back` (runs, show,
-restore, clean) · `setting_up` (discover).
+restore, clean) · `reporting` · `setting_up` (discover, init).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from pytest_session_guard._core.errors import SessionGuardError
-from pytest_session_guard.cli import examining, launching, looking_back, setting_up, verifying
+from pytest_session_guard.cli import examining, launching, looking_back, reporting, setting_up, verifying
 from pytest_session_guard.cli.console import NOT_DONE, print_error
 
 __all__ = ["main"]
@@ -43,6 +43,6 @@ def build_parser() -> argparse.ArgumentParser:
         prog="session-guard", description="Guard test runs, and look after what they left."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for family in (launching, examining, looking_back, setting_up, verifying):
+    for family in (launching, examining, looking_back, reporting, setting_up, verifying):
         family.add(commands)
     return parser

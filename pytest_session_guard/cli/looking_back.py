@@ -12,12 +12,11 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Touch, iter_kind
 from pytest_session_guard._report.text import section, shown_path
 from pytest_session_guard.cli.console import FINE, NOT_DONE, VIOLATED, Commands, counted, print_error, say, say_json
-from pytest_session_guard.cli.places import add_places, ledger_of
+from pytest_session_guard.cli.places import RUN_HELP, add_places, add_run_name, find_run, ledger_of
 
 if TYPE_CHECKING:
     from pytest_session_guard._core.runs import PastRun
 
-RUN_HELP: Final = "a run's id, the beginning of one, or 'latest'"
 SHOWN_PATHS: Final = 20
 
 
@@ -27,10 +26,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     runs.add_argument("--json", action="store_true", help="say it as JSON")
     runs.set_defaults(run=list_runs)
     show = commands.add_parser("show", help="say what a run changed, made and tried")
-    show.add_argument("name", metavar="RUN", help=RUN_HELP)
+    add_run_name(show)
     show.set_defaults(run=show_run)
     restore = commands.add_parser("restore", help="bring back what a run changed in the workspace")
-    restore.add_argument("name", metavar="RUN", help=RUN_HELP)
+    add_run_name(restore)
     restore.add_argument("paths", nargs="*", metavar="PATH", help="only what lies at or below PATH")
     restore.add_argument("--force", action="store_true", help="put back even what was changed since; that goes aside")
     restore.set_defaults(run=restore_run)
@@ -58,7 +57,7 @@ def list_runs(options: argparse.Namespace) -> int:
 
 def show_run(options: argparse.Namespace) -> int:
     """``show RUN``: header, violations, what it made and what can be brought back."""
-    say(_account(_find(options)))
+    say(_account(find_run(options)))
     return FINE
 
 
@@ -67,7 +66,7 @@ def restore_run(options: argparse.Namespace) -> int:
     from pytest_session_guard._core.restoring import AS_IT_WAS
     from pytest_session_guard._run import recover
 
-    run = _find(options)
+    run = find_run(options)
     paths = [_resolved(path) for path in options.paths]
     if options.dry_run:
         plan = recover.plan_restore_run(run, paths, force=options.force)
@@ -88,7 +87,7 @@ def clean_runs(options: argparse.Namespace) -> int:
     """``clean [RUN]``: 1 when something of a killed run had to stay, 3 when a ledger's word cannot be taken."""
     from pytest_session_guard._run import recover
 
-    runs = [_find(options)] if options.name else recover.unfinished_runs(ledger_of(options))
+    runs = [find_run(options)] if options.name else recover.unfinished_runs(ledger_of(options))
     statuses = [_clean_one(run, options.dry_run) for run in runs if not run.closed]
     if not statuses:
         say("nothing to clean")
@@ -116,16 +115,6 @@ def _clean_one(run: PastRun, dry_run: bool) -> int:
     say([f"  returned {shown_path(home)}" for _, home in done.quarantine.returns])
     say([f"  kept     {shown_path(path)}: {reason}" for path, reason in done.kept])
     return VIOLATED if done.kept else FINE
-
-
-def _find(options: argparse.Namespace) -> PastRun:
-    """The run that the user means.
-
-    :raises LedgerError: there is none, or more than one.
-    """
-    from pytest_session_guard._run import recover
-
-    return recover.find_run(ledger_of(options), "last" if options.name == "latest" else options.name)
 
 
 def _resolved(path: str) -> str:

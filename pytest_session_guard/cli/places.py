@@ -1,8 +1,14 @@
-"""Which checkout, and which ledger, a command is about."""
+"""Which checkout, which ledger and which run a command is about."""
 
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pytest_session_guard._core.runs import PastRun
+
+RUN_HELP: Final = "a run's id, the beginning of one, or 'latest'"
 
 
 def add_places(command: argparse.ArgumentParser) -> None:
@@ -21,3 +27,18 @@ def ledger_of(options: argparse.Namespace) -> str:
     from pytest_session_guard._run.whereabouts import find_rootdir, state_directory
 
     return state_directory(options.rootdir or find_rootdir("."), options.session_guard_dir)
+
+
+def add_run_name(command: argparse.ArgumentParser) -> None:
+    """Let a command be told which run is meant."""
+    command.add_argument("name", metavar="RUN", help=RUN_HELP)
+
+
+def find_run(options: argparse.Namespace) -> PastRun:
+    """The run that the user means.
+
+    :raises LedgerError: there is none, or more than one.
+    """
+    from pytest_session_guard._run import recover
+
+    return recover.find_run(ledger_of(options), "last" if options.name == "latest" else options.name)

@@ -1,4 +1,4 @@
-"""``discover``: which paths of an application lead to its users' data, and the configuration to send them elsewhere."""
+"""``discover`` and ``init``: which paths of an application lead to its users' data, and the configuration to send them elsewhere."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from pytest_session_guard.cli.console import FINE, Commands, say, say_json
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """Offer ``discover``."""
+    """Offer the two."""
     discover = commands.add_parser(
         "discover", help="list the constants, variables and defaults of an application that lead to users' data"
     )
     discover.add_argument("application", metavar="PATH|MODULE", help="a file, a directory, or an importable module")
     discover.add_argument("--json", action="store_true", help="say it as JSON")
     discover.set_defaults(run=run_discover)
+    init = commands.add_parser("init", help="put what discover finds into the checkout's own configuration")
+    init.add_argument("application", metavar="PATH|MODULE", nargs="?", help="as of discover (default: the checkout)")
+    init.add_argument("--rootdir", metavar="DIR", help="the checkout (default: the nearest one, upwards from here)")
+    choice = init.add_mutually_exclusive_group()
+    choice.add_argument("--yes", action="store_true", help="write it; without, the change is only shown")
+    choice.add_argument("--dry-run", action="store_true", help="show the change and write nothing, as without --yes")
+    init.set_defaults(run=run_init)
 
 
 def run_discover(options: argparse.Namespace) -> int:
@@ -27,4 +34,24 @@ def run_discover(options: argparse.Namespace) -> int:
         say_json(found.to_json())
     else:
         say(found.lines())
+    return FINE
+
+
+def run_init(options: argparse.Namespace) -> int:
+    """``init [PATH|MODULE]``: the change is shown first; with ``--yes`` it is written."""
+    from pytest_session_guard._run.applications import plan_configuration, survey, write_configuration
+    from pytest_session_guard._run.whereabouts import find_rootdir
+
+    rootdir = os.path.realpath(options.rootdir or find_rootdir("."))
+    found = survey(options.application or rootdir, os.environ)
+    plan = plan_configuration(rootdir, found.options)
+    if plan.new == plan.old:
+        say(f"nothing to change in {plan.file}")
+        return FINE
+    say(plan.diff)
+    if options.yes:
+        write_configuration(plan)
+        say(f"written: {plan.file}")
+    else:
+        say("nothing is written yet: session-guard init --yes writes it")
     return FINE

@@ -6,7 +6,7 @@ from builtins import len, str  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import stat_result
-from stat import S_ISREG
+from stat import S_ISBLK, S_ISCHR, S_ISREG
 from time import time
 from typing import Any, Final
 
@@ -20,6 +20,14 @@ from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import birth_ns
 
 BYTECODE: Final = "the import system caches bytecode there"
+
+
+def _is_device_of_the_machine(intent: Intent, target: Target) -> bool:
+    """Whether the name of a device node in ``/dev`` is about to go: writing to one is free, replacing it is not."""
+    found = target.found
+    if found is None or intent.action is not Action.DELETE or not target.path.startswith("/dev/"):
+        return False
+    return S_ISCHR(found.st_mode) or S_ISBLK(found.st_mode)
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,9 @@ class Gate:
         __tracebackhide__ = True
         action = Action.CREATE if target.found is None else intent.action
         decision = decide_by(self.policy, target.rule, action, target.path, self._standing(target))
+        if _is_device_of_the_machine(intent, target):
+            rule = Rule(Zone.PROTECTED, "/dev", "/dev", "default: device nodes")
+            decision = Decision(Verdict.REFUSE, rule, "is a device node of the machine")
         alias = self._alias(intent, target, decision)
         if alias is not None:
             decision = Decision(Verdict.REFUSE, alias, "is another name of a file that existed before this run")
