@@ -17,7 +17,7 @@ NOT_TRIED: Final = "-"
 
 def is_promised(verdict: str) -> bool:
     """Whether the verdict is what the guard promises: kept, not green, and the path named."""
-    kept, colour, naming = verdict.split()
+    kept, colour, naming = verdict.split(" or ")[0].split()
     return kept == "kept" and colour not in ("green", "broken") and naming in ("named", "path")
 
 
@@ -107,7 +107,7 @@ def _escapes(table: Table, tried: dict[str, Vector], layers: str) -> str:
 
 def _beyond(catalogue: dict[str, Vector]) -> str:
     rows = [f"- `{name}`: {vector.beyond}" for name, vector in sorted(catalogue.items()) if vector.beyond]
-    return "\n".join(["## Out of reach of any layer", "", *rows])
+    return "\n".join(["## What no layer can hold, or tell of", "", *rows])
 
 
 def _never_tried(catalogue: dict[str, Vector], table: Table) -> str:

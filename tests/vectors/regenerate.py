@@ -42,7 +42,7 @@ def _regenerate(table: expected.Table, form: Form, only: set[str]) -> None:
     started = time.monotonic()
     outcomes = try_all([(name, form) for name in names], report=_show_trouble)
     for line in expected.record(table, outcomes, form):
-        print(line)
+        print(line, flush=True)
     print(
         f"{form.label}: {len(outcomes)} tried in {time.monotonic() - started:.0f} s, {len(absent)} not tried here",
         file=sys.stderr,

@@ -24,7 +24,7 @@ from .vector import Scene, Vector
 from .verdicts import Outcome, naming, read_error, read_report
 
 ORDINARY_ID: Final = 1000
-RUN_LIMIT_S: Final = 60.0
+RUN_LIMIT_S: Final = 40.0
 STRAGGLER_LIMIT_S: Final = 8.0
 OUTSIDE_THE_TREE: Final = ("tmp", "project", "out")
 PR_SET_CHILD_SUBREAPER: Final = 36

@@ -84,7 +84,7 @@ class Vector:
     :param before: runs in the test process before the guard is imported: what the process itself made too early.
     :param needs: names in ``capabilities``; where one is absent the way is listed as not tried.
     :param protects: paths that the guarded forms declare with ``--session-guard-protect``.
-    :param beyond: why no layer of this machine can hold it, or an empty string.
+    :param beyond: why no layer can hold it, or tell of it, or an empty string.
     """
 
     name: str
@@ -101,6 +101,11 @@ class Vector:
     protects: Callable[[Scene], list[str]] | None = None
     beyond: str = ""
 
+
+NO_TRACE: Final = (
+    "the kernel refuses it to a program without a trace: nothing changed, and nobody but the program knows"
+)
+"""Why a try that no layer lets through may yet stay unreported."""
 
 REGISTRY: Final[dict[str, Vector]] = {}
 

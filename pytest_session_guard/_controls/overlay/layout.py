@@ -202,17 +202,25 @@ class _Draft:
                 self.roles[path] = "frozen"
 
     def steps(self) -> Iterable[Step]:
-        pinned: set[str] = set()
-        for path in sorted(self.roles, key=_depth_first):
+        # All pins first: one mounted after what lies below it would hide that again.
+        pins = {pin for path in self.roles if self._needs_pins(path) for pin in self._unpinned_ancestors(path)}
+        for path in sorted(self.roles.keys() | pins, key=_depth_first):
+            if path in pins:
+                yield Step("through", path, "directory")
+                continue
             role, above, kind = self.roles[path], self.role_above(path), self.disk.kind_of(path)
             if path == "/" or kind == "missing" or self._is_there_already(path, role, above):
                 continue
-            if above == "through":
-                for pin in self._unpinned_ancestors(path):
-                    if pin not in pinned:
-                        pinned.add(pin)
-                        yield Step("through", pin, "directory")
             yield Step(role, path, kind, path in self.essential or role == "through")
+
+    def _needs_pins(self, path: str) -> bool:
+        role, above = self.roles[path], self.role_above(path)
+        return (
+            above == "through"
+            and path != "/"
+            and self.disk.kind_of(path) != "missing"
+            and not self._is_there_already(path, role, above)
+        )
 
     def _is_there_already(self, path: str, role: Role, above: Role | None) -> bool:
         match role:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from ..vector import Scene, vector
+from ..vector import NO_TRACE, Scene, vector
 
 SOURCES: Final = Path(__file__).parents[1] / "native"
 AT_FDCWD: Final = -100
@@ -100,17 +100,17 @@ def ctypes_rename_exchange(s: Scene) -> None:
     libc().renameat2(AT_FDCWD, bytes(s.notes), AT_FDCWD, bytes(s.data), RENAME_EXCHANGE)
 
 
-@vector("native", needs=("whiteout",))
+@vector("native", needs=("whiteout",), beyond=NO_TRACE)
 def ctypes_rename_whiteout(s: Scene) -> None:
     libc().renameat2(AT_FDCWD, bytes(s.notes), AT_FDCWD, bytes(s.prot / "renamed.txt"), RENAME_WHITEOUT)
 
 
-@vector("native")
+@vector("native", beyond=NO_TRACE)
 def ctypes_rename_tree_out(s: Scene) -> None:
     libc().rename(bytes(s.prot), bytes(s.tmp / "stolen"))
 
 
-@vector("native")
+@vector("native", beyond=NO_TRACE)
 def ctypes_link_out(s: Scene) -> None:
     libc().link(bytes(s.notes), bytes(s.tmp / "twin"))
 
@@ -140,7 +140,7 @@ def ctypes_fchmodat2(s: Scene) -> None:
     libc().syscall(452, AT_FDCWD, bytes(s.notes), 0o600, 0)
 
 
-@vector("native")
+@vector("native", beyond="the owner set is the owner it had: a copy without a difference is no change")
 def ctypes_chown_noop(s: Scene) -> None:
     libc().chown(bytes(s.notes), os.getuid(), os.getgid())
 

@@ -12,6 +12,8 @@ import pytest
 
 from ..vector import Scene, vector
 
+TMPDIR_IS_FREE = "the TMPDIR that a run is given is free by its meaning, also inside a protected place"
+
 
 def _make_temporary(s: Scene) -> None:
     s.held["request"].getfixturevalue("tmp_path")
@@ -75,12 +77,12 @@ def variable_addopts_basetemp(s: Scene) -> None:
     _make_temporary(s)
 
 
-@vector("option", environment=lambda s: {"TMPDIR": str(s.prot)})
+@vector("option", environment=lambda s: {"TMPDIR": str(s.prot)}, beyond=TMPDIR_IS_FREE)
 def variable_tmpdir(s: Scene) -> None:
     _make_temporary(s)
 
 
-@vector("option", environment=lambda s: {"TMPDIR": str(s.prot)})
+@vector("option", environment=lambda s: {"TMPDIR": str(s.prot)}, beyond=TMPDIR_IS_FREE)
 def variable_tmpdir_mkstemp(s: Scene) -> None:
     tempfile.mkstemp()
 
@@ -91,7 +93,9 @@ def variable_debug_temproot(s: Scene) -> None:
 
 
 @vector(
-    "option", environment=lambda s: {"PYTHONPYCACHEPREFIX": str(s.prot / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+    "option",
+    environment=lambda s: {"PYTHONPYCACHEPREFIX": str(s.prot / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""},
+    beyond="the interpreter writes byte code there while it starts, before any plugin; the run is then refused",
 )
 def variable_pycache_prefix(s: Scene) -> None:
     _nothing(s)

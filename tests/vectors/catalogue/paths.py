@@ -287,7 +287,7 @@ def pathlike_fickle_open(s: Scene) -> None:
         stream.write("gone")
 
 
-@vector("path")
+@vector("path", beyond="the hook runs no code of the object, so it is refused and named by its type, not by its path")
 def pathlike_plain_file_io(s: Scene) -> None:
     class Plain:
         def __fspath__(self) -> str:
@@ -361,6 +361,11 @@ def home_is_a_symlink_link_path(s: Scene) -> None:
 
 
 @vector("path", setup=_home_is_a_link)
+def home_is_a_symlink_shell(s: Scene) -> None:
+    subprocess.run(["rm", str(s.notes)], check=False)
+
+
+@vector("path", setup=_home_is_a_link)
 def home_symlink_itself_replaced(s: Scene) -> None:
     os.mkdir(s.tmp / "new-home")
     os.remove(s.home)
@@ -375,6 +380,11 @@ def _prot_is_a_link(s: Scene) -> None:
 @vector("path", setup=_prot_is_a_link, protects=lambda s: [str(s.prot)])
 def protected_root_is_a_symlink(s: Scene) -> None:
     _spoil(s.base / "real-prot" / "notes.txt")
+
+
+@vector("path", setup=_prot_is_a_link, protects=lambda s: [str(s.prot)])
+def protected_root_is_a_symlink_shell(s: Scene) -> None:
+    subprocess.run(["rm", str(s.notes)], check=False)
 
 
 @vector("path", needs=("root", "mount"))
