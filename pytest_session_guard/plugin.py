@@ -317,7 +317,7 @@ def pytest_runtest_makereport(
     run = item.config.stash.get(GUARD, None)
     if run is None:
         return report
-    touches = run.take_violations(item.nodeid)
+    touches = run.take_violations(item.nodeid, thorough=call.when == "teardown")
     for touch in touches:
         item.ihook.pytest_session_guard_touch(touch=touch)
     if touches and run.settings.mode == "enforce":

@@ -19,10 +19,12 @@ from pytest_session_guard._core.errors import PreimageError
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.restoring import How, Preimage, state_of
 from pytest_session_guard._host.copying import copy_content, listed_xattrs
+from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import OwnPath, Raw
 from pytest_session_guard._host.identity import birth_ns
 
 COPY_ATTEMPTS: Final = 3
+COPY: Final = ".copy"
 
 
 class Preimages:
@@ -37,8 +39,8 @@ class Preimages:
         self.directory = directory
         self.limit_bytes = limit_bytes
         self._journal = journal
+        # No lock: threads meet as processes do, at names that only the first can make.
         self._recorded: dict[tuple[str, Identity], How] = {}
-        self._lock = threading.RLock()
 
     def keep(self, path: str, found: os.stat_result, removal: bool) -> None:
         """Keep what stands at ``path``, unless it is kept already.
@@ -48,18 +50,17 @@ class Preimages:
         :raises PreimageError: it cannot be kept (too large, unreadable, no space), so it must not be changed.
         :raises LedgerError: it cannot be written down, so it must not be changed.
         """
-        with self._lock:
-            try:
-                if stat.S_ISDIR(found.st_mode):
-                    self._keep_directory(path, found, removal)
-                else:
-                    self._keep_one(path, found, removal)
-            except PreimageError:
-                raise
-            except OSError as problem:
-                if isinstance(problem, FileNotFoundError) and _lstat(path) is None:
-                    return  # it went by itself: there is nothing left to change
-                raise PreimageError(path, f"could not be copied ({problem.strerror or problem})") from problem
+        try:
+            if stat.S_ISDIR(found.st_mode):
+                self._keep_directory(path, found, removal)
+            else:
+                self._keep_one(path, found, removal)
+        except PreimageError:
+            raise
+        except OSError as problem:
+            if isinstance(problem, FileNotFoundError) and _lstat(path) is None:
+                return  # it went by itself: there is nothing left to change
+            raise PreimageError(path, f"could not be copied ({problem.strerror or problem})") from problem
 
     def note_left(self) -> None:
         """Write down how the run leaves each path that it changed, so that later changes can be told from its own.
@@ -90,30 +91,29 @@ class Preimages:
         if held == "copy" or (held == "link" and removal):
             return
         name = store_name(path, identity)
-        stored = _lstat(f"{self.directory}/{name}")
-        linked = stored is not None and (stored.st_dev, stored.st_ino) == (found.st_dev, found.st_ino)
-        how: How = "copy"
-        if stored is not None and not linked:
-            pass  # kept under another name, or by another process
-        elif removal:
-            how = "link" if linked or self._link(path, found, name) else "copy"
+        linked = _lstat(f"{self.directory}/{name}") is not None
+        names = found.st_nlink - linked
+        if _lstat(f"{self.directory}/{name}{COPY}") is not None:
+            # Kept under another name of the object, by another process, or by another thread.
+            self._record(path, found, "copy", copy=name + COPY, names=names)
+        elif removal and (linked or self._link(path, found, name)):
+            self._record(path, found, "link", copy=name, names=names)
         else:
-            # A linked pre-image is the object itself and would change with it: from now on a copy stands in.
-            self._copy(path, found, name)
-        self._record(path, found, how, copy=name, names=found.st_nlink - linked)
+            # A second name is the object itself and would change with it: from now on the copy counts.
+            self._copy(path, found, name + COPY)
+            self._record(path, found, "copy", copy=name + COPY, names=names)
 
     def _link(self, path: str, found: os.stat_result, name: str) -> bool:
-        """Give the object a name in the store; where links are not to be had it is copied, and the answer is ``False``."""
+        """Give the object a name in the store; ``False`` where links are not to be had."""
         stored = OwnPath(f"{self.directory}/{name}")
         try:
             Raw.link(OwnPath(path), stored, follow_symlinks=False)
         except FileExistsError:
-            return False  # another process was faster, with a copy
+            return True  # another thread was faster
         except FileNotFoundError:
             raise
         except OSError:
             # Another file system, too many links, or somebody else's file under fs.protected_hardlinks.
-            self._copy(path, found, name)
             return False
         kept = Raw.lstat(stored)
         if (kept.st_dev, kept.st_ino) != (found.st_dev, found.st_ino):
@@ -129,19 +129,25 @@ class Preimages:
             raise PreimageError(path, f"takes {needed} bytes, more than the limit of {self.limit_bytes}")
         beside = f"{self.directory}/{name}.{Raw.getpid()}.{threading.get_native_id()}.tmp"
         try:
-            for _ in range(COPY_ATTEMPTS):
-                before, after = copy_content(path, beside)
-                if (before.st_dev, before.st_ino) != (found.st_dev, found.st_ino):
-                    raise PreimageError(path, "was replaced while its pre-image was taken")
-                if state_of(before) == state_of(after):
-                    break
-            else:
-                raise PreimageError(path, "is being changed by something else all the time")
-            Raw.rename(OwnPath(beside), OwnPath(f"{self.directory}/{name}"))
+            self._copy_at_rest(path, found, beside)
+            with OpenDirectory(self.directory) as store:
+                # The first copy is the one from before any change: whoever made it has not changed anything until then.
+                store.move_if_free(beside.rpartition("/")[2], store, name)
+        except FileExistsError:
+            Raw.unlink(OwnPath(beside))
         except BaseException:
             if _lstat(beside) is not None:
                 Raw.unlink(OwnPath(beside))
             raise
+
+    def _copy_at_rest(self, path: str, found: os.stat_result, target: str) -> None:
+        for _ in range(COPY_ATTEMPTS):
+            before, after = copy_content(path, target)
+            if (before.st_dev, before.st_ino) != (found.st_dev, found.st_ino):
+                raise PreimageError(path, "was replaced while its pre-image was taken")
+            if state_of(before) == state_of(after):
+                return
+        raise PreimageError(path, "is being changed by something else all the time")
 
     def _record(
         self, path: str, found: os.stat_result, how: How, *, copy: str = "", target: str = "", names: int = 1

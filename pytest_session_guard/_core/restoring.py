@@ -126,7 +126,8 @@ def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
     objects that the run had renamed. Where a path has several, somebody else replaced it meanwhile: the last one counts.
     """
     made = {tuple(record["identity"]) for record in iter_kind(records, "created") if "identity" in record}
-    home: dict[Identity, str] = {}
+    first: dict[Identity, Preimage] = {}
+    copies: dict[Identity, str] = {}
     latest: dict[str, Preimage] = {}
     found = sorted(
         (Preimage.parse(record) for record in iter_kind(records, "preimage")), key=lambda image: image.time_ns
@@ -134,15 +135,19 @@ def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
     for image in found:
         if tuple(image.identity.to_json()) in made:
             continue
-        first_path = home.setdefault(image.identity, image.path)
-        if first_path != image.path and image.names < 2:
+        # Size, mode and times are those of the first record: later ones were taken when the object had changed already.
+        original = first.setdefault(image.identity, image)
+        if image.how == "copy":
+            copies.setdefault(image.identity, image.copy)
+        if original.path != image.path and image.names < 2:
             continue
         before = latest.get(image.path)
         if before is None or before.identity != image.identity:
-            latest[image.path] = image
-        elif before.how == "link" and image.how == "copy":
-            # Renamed first, written to second. The first record has the times of before.
-            latest[image.path] = replace(before, how="copy", copy=image.copy)
+            latest[image.path] = replace(original, path=image.path, how=image.how, copy=image.copy, target=image.target)
+    # What was linked first and written to afterwards, maybe under another name, was copied in between.
+    for path, image in latest.items():
+        if image.how == "link" and image.identity in copies:
+            latest[path] = replace(image, how="copy", copy=copies[image.identity])
     return sorted(latest.values(), key=lambda image: (image.path.count("/"), image.path))
 
 

@@ -10,7 +10,7 @@ import enum
 import fnmatch
 import functools
 import re
-from builtins import enumerate, len, tuple  # noqa: A004 - captured: tests mock builtins
+from builtins import enumerate, tuple  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,6 +30,7 @@ class Zone(enum.StrEnum):
         return STRICTNESS[self]
 
 
+EXISTED: Final = "existed before this run"
 STRICTNESS: Final = {zone: rank for rank, zone in enumerate(Zone)}
 
 
@@ -126,7 +127,7 @@ class Policy:
                 chosen[prefix] = rule
         above: dict[str, Rule] = {}
         for prefix, rule in chosen.items():
-            if rule.zone.strictness >= STRICTNESS[Zone.SHARED] and prefix != "/":
+            if rule.zone.strictness >= STRICTNESS[Zone.SHARED]:
                 for ancestor in parents(prefix):
                     above.setdefault(ancestor, rule)
         object.__setattr__(self, "by_prefix", chosen)
@@ -229,8 +230,8 @@ def _name_expression(glob: str) -> str:
             out.append("[^/]*")
         elif piece == "?":
             out.append("[^/]")
-        elif len(piece) > 2 and piece.startswith("[") and piece.endswith("]"):
-            # fnmatch knows the odd sets (ranges upside down, backslashes); its expression comes in a wrapper.
+        elif piece.startswith("["):
+            # fnmatch knows the odd sets (ranges upside down, backslashes, none at all); its expression comes in a wrapper.
             expression = fnmatch.translate(piece)
             out.append("(?!/)" + expression[expression.index(":") + 1 : expression.rindex(")")])
         else:
@@ -270,12 +271,12 @@ def _decide_in(rule: Rule, action: Action, standing: Standing) -> Decision:
     if standing is Standing.OWN:
         return Decision(Verdict.ALLOW, rule, "was created by this run")
     if rule.zone is Zone.SHARED:
-        return Decision(Verdict.REFUSE, rule, _refusal(standing))
+        return Decision(Verdict.REFUSE, rule, EXISTED)
     return Decision(Verdict.PRESERVE, rule, "existed before this run and its pre-image is kept")
 
 
 def _refusal(standing: Standing) -> str:
-    return "is in a place where the run may not create" if standing is Standing.ABSENT else "existed before this run"
+    return "is in a place where the run may not create" if standing is Standing.ABSENT else EXISTED
 
 
 def freed(policy: Policy, path: str, source: str) -> Policy:

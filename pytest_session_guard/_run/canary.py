@@ -70,7 +70,7 @@ def _try_overlay(run: GuardRun) -> str:
     for path in paths:
         if os.path.lexists(path):
             Raw.unlink(OwnPath(path))
-    overlay.changes()  # what is undone again is nobody's touch
+    overlay.forget(place)  # what was tried there is nobody's touch
     return "contained" if landed >= set(paths) else "failed"
 
 

@@ -236,7 +236,7 @@ class GuardRun:
             event, args = self.broken.pop(0)
             self.failed(event, (args,), RuntimeError("the guard's own code was replaced at that moment"))
 
-    def collect(self) -> None:
+    def collect(self, thorough: bool = True) -> None:
         """Take in what children did since the last look, and settle what was created.
 
         :raises LedgerError: the ledger is gone, so the run cannot vouch for anything any more.
@@ -247,12 +247,12 @@ class GuardRun:
         learned, self._learned = self._learned, []
         for record in learned:
             self.touches.append(Touch.parse(record))
-        self._read_walls()
+        self._read_walls(thorough)
 
-    def _read_walls(self) -> None:
+    def _read_walls(self, thorough: bool = True) -> None:
         """Charge what newly landed in the upper layers to the test that runs."""
         try:
-            changes = self.walls.changes()
+            changes = self.walls.changes(thorough)
         except Exception as problem:  # an error of the guard's own is a violation, never the suite's crash
             self.failed("overlay", ("upper layers",), problem)
             return
@@ -297,12 +297,12 @@ class GuardRun:
         """No test runs."""
         self.span = OUTSIDE
 
-    def take_violations(self, nodeid: str) -> list[Touch]:
+    def take_violations(self, nodeid: str, thorough: bool = True) -> list[Touch]:
         """The violations of one test that nobody has taken yet, children's included.
 
         :raises LedgerError: the ledger is gone.
         """
-        self.collect()
+        self.collect(thorough)
         new, self._reported = self.touches[self._reported :], len(self.touches)
         return [touch for touch in new if touch.violation and touch.nodeid == nodeid and touch.phase != "late"]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pytest_session_guard._core.records import REPORT_SCHEMA, iter_kind
-from pytest_session_guard._core.runs import PastRun
+from pytest_session_guard._core.runs import PastRun, RecordedArtifacts
 from pytest_session_guard._host.fsops import make_directory, read_file, replace_file
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 
@@ -95,7 +95,7 @@ def unfinished_report(
         "tests": {},
         "touches": [{key: value for key, value in touch.items() if key != "kind"} for touch in touches],
         "artifacts": {
-            "created": sorted({str(record["path"]) for record in iter_kind(records, "created")}),
+            "created": RecordedArtifacts(records).candidates,
             "removed": [],
             "kept": [],
             "preserved": sorted({str(record["path"]) for record in iter_kind(records, "preimage")}),

@@ -64,12 +64,15 @@ class Walls:
         """Whether a change at a path lands in a throw-away layer."""
         return any(is_within(path, root) for root in self.covered)
 
-    def changes(self) -> Sequence[Change]:
+    def changes(self, thorough: bool = True) -> Sequence[Change]:
         """What landed in the layers since the last look.
 
+        :param thorough: look at the protected directories themselves too, a system call each.
         :raises OSError: a layer cannot be read.
         """
-        return () if self.overlay is None else self.overlay.changes()
+        if self.overlay is None:
+            return ()
+        return self.overlay.changes() if thorough else self.overlay.changes_at_a_glance()
 
     def extend(self, writable: Sequence[str], covered: Sequence[str]) -> None:
         """Follow a policy that grew after the layers were entered.

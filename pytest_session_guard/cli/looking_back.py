@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Touch, iter_kind
+from pytest_session_guard._core.runs import RecordedArtifacts
 from pytest_session_guard._report.text import section, shown_path
 from pytest_session_guard.cli.console import FINE, NOT_DONE, VIOLATED, Commands, counted, print_error, say, say_json
 from pytest_session_guard.cli.places import RUN_HELP, add_places, add_run_name, find_run, ledger_of
@@ -182,7 +183,10 @@ def _account(run: PastRun) -> Iterator[str]:
     if touches:
         yield "violations:"
         yield from (f"  {line}" for line in section(touches, rootdir))
-    yield from _paths("made:", [str(record["path"]) for record in iter_kind(run.records, "created")])
+    yield from _paths(
+        "made, or about to be made when it died:" if run.state == "killed" else "made:",
+        RecordedArtifacts(run.records).candidates,
+    )
     changed = dict.fromkeys(str(record["path"]) for record in iter_kind(run.records, "preimage"))
     yield from _paths(f"can be brought back (session-guard restore {run.run_id}):", list(changed))
     if run.kept:

@@ -104,6 +104,11 @@ class LayerReader:
         as_made = rights_of(status) == self.layer.root_rights and status.st_mtime_ns == real.st_mtime_ns
         return stamp_of(status) if is_empty and as_made else None
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing was ever changed in the layer, as far as the last look went."""
+        return self._fine and self._untouched is not None
+
     def changes(self) -> list[Change]:
         """What is new since the last call. An untouched layer costs one system call.
 

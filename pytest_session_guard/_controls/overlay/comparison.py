@@ -36,6 +36,7 @@ class System:
     close = staticmethod(os.close)
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
+    fstatvfs = staticmethod(os.fstatvfs)
     # Their types depend on arguments in ways that a name for them loses.
     scandir: Any = staticmethod(os.scandir)
     ioctl: Any = staticmethod(fcntl.ioctl)

@@ -245,20 +245,29 @@ class Following:
     def _is_named(self, where: str) -> bool:
         return where in self.by_attribute
 
-    def _settle(self, slot: Slot, value: Any) -> None:
-        """Decide about a slot that does not hold what it was given."""
+    def _settle(self, slot: Slot, value: Any) -> bool:
+        """Decide about a slot that does not hold what it was given.
+
+        :returns: whether the slot is still one.
+        """
         held = slot.get()
         if slot.elastic:
-            at = self.index_of(held, "") if held is not MISSING else None
-            if at is not None:
-                slot.put(self.values.now[at])
-            return
+            return held is not MISSING and self._settle_element(slot, held)
         key = slot.key
         if key in self.held:
             if held is self.held[key]:
-                return
+                return True
             del self.held[key]
         slot.put(value)
+        return True
+
+    def _settle_element(self, slot: Slot, held: Any) -> bool:
+        """The application has put something else into its container: followed when a target governs it."""
+        spot = self._spot(held, "")
+        if spot is not None:
+            # Built aside: what an application puts there test after test must not pile up among the known values.
+            slot.put(self.values.maker(type(held), spot)(spot.below(self.values.base)))
+        return True
 
     def hold(self) -> Callable[[], None]:
         """Remember what slots and variables hold before a wider fixture is set up.

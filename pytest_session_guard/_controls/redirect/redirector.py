@@ -190,10 +190,13 @@ class Redirector:
         reset.follow()
         reset.run()
 
-    def late_writes(self) -> list[LateWrite]:
-        """What has landed in the sink since the last call (since `check`, the first time)."""
+    def late_writes(self, at_last: bool = False) -> list[LateWrite]:
+        """What has landed in the sink since the last call (since `check`, the first time).
+
+        :param at_last: the run is over: look, even where a sink full of files makes a look dear.
+        """
         out = []
-        for path, change in self.sink_view.look() if self.sink_view is not None else []:
+        for path, change in self.sink_view.look(at_last) if self.sink_view is not None else []:
             spot = self.following.atlas.find(path)
             real = next(iter(spot.target.real), "") if spot else ""
             line = f"{spot.target.redirect.target} = {spot.target.redirect.place}" if spot else ""

@@ -63,15 +63,15 @@ class Retired:
 class Table:
     """Every slot that is written when targets move.
 
-    :param settle: is asked what to do with a slot that does not hold what it was given.
+    :param settle: is asked what to do with a slot that does not hold what it was given; says whether to keep it.
     """
 
-    def __init__(self, settle: Callable[[Slot, Any], None]) -> None:
+    def __init__(self, settle: Callable[[Slot, Any], bool]) -> None:
         self.settle = settle
         self.groups: dict[int, Group] = {}
         self.retired: list[Retired] = []
         self.stale = True
-        self.entries: list[tuple[dict[str, Any], str, int]] = []
+        self.entries: list[tuple[dict[str, Any], list[tuple[str, int]]]] = []
         self.others: list[tuple[Slot, int]] = []
 
     def group(self, name: str, module: Any) -> Group:
@@ -107,27 +107,41 @@ class Table:
 
     def flatten(self) -> None:
         """Lay the slots out for `move`: plain names first, they are nearly all."""
-        self.entries, self.others, self.stale = [], [], False
+        self.others, self.stale = [], False
+        plain: dict[int, tuple[dict[str, Any], list[tuple[str, int]]]] = {}
         for slot, index in self.slots():
             if type(slot) is Entry and not slot.elastic and type(slot.mapping) is dict:
-                self.entries.append((slot.mapping, slot.name, index))
+                plain.setdefault(id(slot.mapping), (slot.mapping, []))[1].append((slot.name, index))
             else:
                 self.others.append((slot, index))
+        self.entries = list(plain.values())
 
     def move(self, before: list[Any], after: list[Any]) -> None:
         """Write the new values; a slot that holds something else than its value before goes to `settle`."""
         if self.stale:
             self.flatten()
         odd: list[tuple[Slot, int]] = []
-        for mapping, name, index in self.entries:
-            if mapping.get(name, MISSING) is before[index]:
-                mapping[name] = after[index]
-            else:
-                odd.append((Entry(mapping, name), index))
+        for mapping, names in self.entries:
+            try:
+                for name, index in names:
+                    if mapping[name] is before[index]:
+                        mapping[name] = after[index]
+                    else:
+                        odd.append((Entry(mapping, name), index))
+            except KeyError:  # a name was deleted: all of this namespace one by one
+                odd += [(Entry(mapping, key), at) for key, at in names if mapping.get(key, MISSING) is not after[at]]
         for slot, index in self.others:
             if slot.get() is before[index]:
                 slot.put(after[index])
             else:
                 odd.append((slot, index))
-        for slot, index in odd:
-            self.settle(slot, after[index])
+        gone = [slot for slot, index in odd if not self.settle(slot, after[index])]
+        if gone:
+            self._forget(gone)
+
+    def _forget(self, gone: list[Slot]) -> None:
+        """Drop slots whose value the application has taken away, so that they cost nothing more."""
+        ids = {id(slot) for slot in gone}
+        for group in self.groups.values():
+            group.slots = {key: held for key, held in group.slots.items() if id(held[0]) not in ids}
+        self.stale = True

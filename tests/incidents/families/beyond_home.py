@@ -330,6 +330,7 @@ arc = Incident(
 
 fastseq = Incident(
     id="fastseq-fairseq",
+    removes_root=True,
     url="https://github.com/microsoft/fastseq/issues/32",
     year=2020,
     happened=(

@@ -184,6 +184,7 @@ railtracks = Incident(
 
 django_filer = Incident(
     id="django-filer-media",
+    removes_root=True,
     url="https://github.com/django-cms/django-filer/issues/167",
     year=2012,
     happened=(

@@ -54,6 +54,7 @@ sutando = Incident(
 
 pipenv = Incident(
     id="pipenv-dotenv",
+    removes_root=True,
     url="https://github.com/pypa/pipenv/issues/1729",
     year=2018,
     happened=(
