@@ -172,6 +172,42 @@ def test_a_directory_that_cannot_be_listed_stays(scene: Scene, monkeypatch: pyte
     assert UNREADABLE == "what is in it cannot be listed"
 
 
+def test_what_sqlite_made_beside_a_database_goes_with_it(scene: Scene) -> None:
+    import sqlite3
+
+    directory = scene.mkdir(scene.store / "d")
+    users = []
+    for path in (scene.store / "chat.db", directory / "chat.db"):
+        scene.ownership.intend(str(path), False)
+        user = sqlite3.connect(path)
+        user.execute("PRAGMA journal_mode=wal")
+        user.execute("CREATE TABLE messages (text)")
+        user.commit()
+        users.append(user)
+    scene.ownership.settle()
+    (scene.store / "other-wal").write_bytes(b"somebody else's, of nothing that is there")
+
+    assert {path.name for path in directory.iterdir()} == {"chat.db", "chat.db-wal", "chat.db-shm"}
+    assert len(scene.cleanup.remove(str(directory)).removed) == 4
+    scene.cleanup.clear_shared()
+
+    assert tree(scene.store).keys() == {"other-wal"}
+    for user in users:
+        user.close()
+
+
+def test_what_lay_beside_a_database_before_the_run_stays(scene: Scene) -> None:
+    side = scene.store / "chat.db-journal"
+    side.write_bytes(b"left by somebody")
+    scene.directory.started_ns = side.stat().st_mtime_ns + 1
+    os.utime(scene.create(scene.store / "chat.db"))
+
+    removed = scene.make_cleanup(started_ns=lambda path: scene.directory.started_ns).clear_shared()
+
+    assert "chat.db-journal" in reasons(removed)
+    assert side.read_bytes() == b"left by somebody"
+
+
 # Races between plan and application
 
 
@@ -186,6 +222,23 @@ def test_a_file_replaced_after_the_plan_is_put_back(scene: Scene) -> None:
     assert removed == Removed((), ((str(path), "another object stands there by now"),))
     assert path.read_bytes() == b"somebody else's"
     assert list(Path(scene.directory.path, "quarantine").iterdir()) == []
+
+
+def test_without_the_second_look_a_file_replaced_after_the_plan_would_be_lost(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pytest_session_guard._host.directories import OpenDirectory
+
+    path = scene.create(scene.store / "a.json")
+    plan = scene.cleanup.plan_shared()
+    path.unlink()
+    path.write_bytes(b"somebody else's")
+    seen = Sight(plan.removals[0].identity, 0o100644, 0, 0)
+    monkeypatch.setattr(OpenDirectory, "look", lambda opened, name: seen)
+
+    scene.cleanup.apply(plan)
+
+    assert not path.exists()
 
 
 def test_a_directory_in_place_of_a_file_after_the_plan_is_put_back(scene: Scene) -> None:

@@ -45,6 +45,8 @@ IMPORTS = "import os, pathlib\nfrom pathlib import Path\nfrom os import environ,
         pytest.param("Path.home() / '.app' / str(os.getpid())", "~/.app/{…}", id="part that is not known"),
         pytest.param("Path.home() / '.app' if os.name else None", "~/.app", id="conditional"),
         pytest.param("[Path.home() / '.app']", "~/.app", id="in a list"),
+        pytest.param("field(default='~/.app')", "~/.app", id="argument of an unknown call"),
+        pytest.param("Unicode('~/.app', help='Where it is').tag(config=True)", "~/.app", id="chained unknown calls"),
         pytest.param("{'a': {'b': (Path.home() / '.app',)}}", "~/.app", id="in nested containers"),
     ],
 )
@@ -105,7 +107,8 @@ def test_default_that_is_made_in_the_signature_is_found_and_one_that_copies_a_co
     ("source", "expected"),
     [
         pytest.param(
-            "A = Path(os.environ.get('APP_HOME', '~/.app'))", [("constant", "paths:A", "~/.app"), ("environment", "env:APP_HOME", "~/.app")],
+            "A = Path(os.environ.get('APP_HOME', '~/.app'))",
+            [("constant", "paths:A", "~/.app"), ("environment", "env:APP_HOME", "~/.app")],
             id="default of get",
         ),
         pytest.param(
@@ -117,6 +120,7 @@ def test_default_that_is_made_in_the_signature_is_found_and_one_that_copies_a_co
             "def f():\n    env = os.environ\n    if env.get('APP_DIR'):\n        return env['APP_DIR']\n    return Path.home() / '.app'\n",
             [("environment", "env:APP_DIR", "~/.app"), ("call", "paths:f", "~/.app")], id="variable asked first",
         ),
+        pytest.param("def f(env): return env.get('APP_DIR')", [("environment", "env:APP_DIR", "")], id="environment handed over"),
         pytest.param("NAME = 'APP_DIR'\nA = Path(os.environ[NAME])", [("environment", "env:APP_DIR", "")], id="name by constant"),
     ],
 )  # fmt: skip
@@ -170,7 +174,7 @@ def test_tests_and_other_pythons_sources_are_passed_over(tmp_path: Path) -> None
 
 
 def test_nothing_to_read_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="finds no Python source, got 'no.such.module'"):
+    with pytest.raises(ConfigurationError, match=r"finds no Python source, got 'no\.such\.module'"):
         discover("no.such.module", HOME)
 
 

@@ -267,7 +267,7 @@ def test_a_journal_whose_directory_is_gone_takes_no_record(run: RunDirectory) ->
 
 
 def test_half_a_line_is_never_followed_by_another(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pytest_session_guard._controls import ledger
+    from pytest_session_guard._controls.ledger import journal as module
 
     journal = Journal(run.path, "main")
     journal.append({"n": 0})
@@ -277,7 +277,7 @@ def test_half_a_line_is_never_followed_by_another(run: RunDirectory, monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(ledger, "write_all", write_half)
+        patched.setattr(module, "write_all", write_half)
         with pytest.raises(LedgerError, match="No space left"):
             journal.append({"n": 1})
     journal.append({"n": 2})

@@ -378,7 +378,9 @@ def test_write_json_without_hard_links(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_threads_that_tag_files_of_one_directory_do_not_meet(tmp_path: Path) -> None:
     paths = [put(tmp_path / f"{number}.json", b"{}") for number in range(40)]
-    threads = [threading.Thread(target=lambda part: [tagged(path) for path in part], args=[paths[n::4]]) for n in range(4)]
+    threads = [
+        threading.Thread(target=lambda part: [tagged(path) for path in part], args=[paths[n::4]]) for n in range(4)
+    ]
 
     for thread in threads:
         thread.start()

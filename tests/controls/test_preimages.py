@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -89,7 +90,10 @@ def test_a_second_name_of_the_same_object_shares_its_copy(scene: Scene) -> None:
     first.write_bytes(b"changed")
     scene.keep(second, removal=True)
 
-    assert [(image.path, image.how) for image in kept(scene)] == [(str(first), "copy"), (str(second), "copy")]
+    assert [(image.path, image.how, image.size) for image in kept(scene)] == [
+        (str(first), "copy", len(b"there before")),
+        (str(second), "copy", len(b"there before")),
+    ]
     assert len(list(Path(scene.preimages.directory).iterdir())) == 1
 
 
@@ -123,6 +127,45 @@ def test_a_file_that_somebody_replaced_meanwhile_is_kept_again(scene: Scene) -> 
     [image] = kept(scene)
 
     assert stored(scene, image).read_bytes() == b"written by its owner meanwhile"
+
+
+def test_of_two_who_copy_at_once_the_first_copy_counts(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_session_guard._controls import preimages
+
+    path = put(scene.work / "a")
+    worker = Preimages(scene.preimages.directory, LIMIT_BYTES, scene.journal.append)
+    copy_content = preimages.copy_content
+
+    def copy_when_the_other_has_changed_it(source: str, target: str) -> tuple[os.stat_result, os.stat_result]:
+        monkeypatch.setattr(preimages, "copy_content", copy_content)
+        worker.keep(str(path), path.lstat(), False)
+        path.write_bytes(b"changed by the other")
+        return copy_content(source, target)
+
+    monkeypatch.setattr(preimages, "copy_content", copy_when_the_other_has_changed_it)
+    scene.keep(path)
+
+    [image] = kept(scene)
+    assert stored(scene, image).read_bytes() == b"there before"
+    assert len(list(Path(scene.preimages.directory).iterdir())) == 1
+
+
+def test_threads_that_keep_one_file_keep_it_once(scene: Scene) -> None:
+    paths = [put(scene.work / str(number), b"there before") for number in range(30)]
+
+    def work() -> None:
+        for path in paths:
+            scene.keep(path, removal=True)
+            scene.keep(path)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [image.how for image in kept(scene)] == ["copy"] * 30
+    assert {entry.suffix for entry in Path(scene.preimages.directory).iterdir()} <= {"", ".copy"}
 
 
 def test_mode_times_owner_and_attributes_are_kept(scene: Scene) -> None:

@@ -12,13 +12,22 @@ from artifact_scene import Scene, tree
 from pytest_session_guard._controls import recovery
 from pytest_session_guard._controls.ledger import Journal, note_closed, read_run
 from pytest_session_guard._controls.markers import tag
-from pytest_session_guard._controls.recovery import BESIDE, Restorer, finish_restoring
+from pytest_session_guard._controls.recovery import (
+    BESIDE,
+    QuarantinePlan,
+    Restorer,
+    apply_quarantine,
+    finish_restoring,
+    plan_quarantine,
+)
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import encode_line
 from pytest_session_guard._core.removal import ANOTHER_OBJECT, CHANGED_LATER
 from pytest_session_guard._core.restoring import AS_IT_WAS, CHANGED_SINCE, COPY_GONE, LAST_BREATH_NS
 from pytest_session_guard._core.runs import PastRun
 from pytest_session_guard._host.directories import OpenDirectory
+from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.identity import identity_of
 from pytest_session_guard._run.recover import (
     AFTERGLOW_NS,
     UNCERTAIN,
@@ -393,7 +402,49 @@ def test_what_a_killed_restore_left_beside_a_file_goes_aside(scene: Scene) -> No
     assert b"what lay there" in {entry.read_bytes() for entry in Path(run.path, "aside").iterdir()}
 
 
+@pytest.mark.parametrize(
+    ("number", "restored"), [pytest.param(1, True, id="not-permitted"), pytest.param(5, False, id="input-output-error")]
+)
+def test_an_object_that_cannot_be_linked_back_is_copied_back(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, number: int, restored: bool
+) -> None:
+    path = scene.keep(put(scene.work / "a"), removal=True)
+    path.unlink()
+    run = ended(scene)
+    link = Raw.link
+
+    def no_link(source: str, *arguments: object, **names: object) -> None:
+        if source.startswith(scene.preimages.directory):
+            raise OSError(number, os.strerror(number))
+        link(source, *arguments, **names)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Raw, "link", staticmethod(no_link))
+
+    done = restore_run(run)
+
+    assert path.exists() is restored
+    assert bool(done.kept) is not restored
+
+
 # Clean
+
+
+def test_clean_of_a_quarantine_goes_by_what_is_there_when_it_is_done(scene: Scene) -> None:
+    gone, changed, refused = (scene.create(scene.work / name) for name in ("gone", "changed", "refused"))
+    own = {path: identity_of(str(path)) for path in (gone, changed, refused)}
+    gone.unlink()
+    fresh = put(scene.work / "fresh", b"somebody else's")
+    fresh.replace(changed)
+    plan = QuarantinePlan(removals=tuple((str(path), identity) for path, identity in own.items()))
+
+    done = apply_quarantine(plan)
+
+    assert [Path(path).name for path, _ in done.removals] == ["refused"]
+    assert [(Path(path).name, reason) for path, reason in done.uncertain] == [
+        ("gone", "cannot be removed (No such file or directory)")
+    ]
+    assert changed.read_bytes() == b"somebody else's"
+    assert plan_quarantine(str(scene.root / "nothing"), {}, lambda identity: True) == QuarantinePlan()
 
 
 def test_clean_removes_the_proven_artifacts_of_a_killed_run(scene: Scene) -> None:

@@ -355,6 +355,21 @@ def test_wider_fixture_cannot_bring_the_real_path_back(world: World) -> None:
     assert world.sink / "sessions" == paths.SESSION_DIR
 
 
+def test_values_that_an_application_keeps_anew_in_each_test_do_not_pile_up(world: World) -> None:
+    redirector = world.redirector(ROOT)
+    module = world.module("keeping", "from pathlib import Path\nLAST = {'path': Path.home() / '.loom'}\n")
+    redirector.check()
+    sizes = set()
+
+    for number in range(20):
+        with world.test(redirector, f"test_{number}") as private:
+            module.LAST["path"] = private / "loom" / str(number)
+        assert module.LAST["path"] == world.sink / "loom" / str(number)
+        sizes.add(len(redirector.following.values.spots))
+
+    assert len(sizes) == 1
+
+
 # The environment
 
 
@@ -461,6 +476,19 @@ def test_change_and_removal_in_the_sink_are_seen(world: World) -> None:
     (world.sink / "loom" / "b").unlink()
 
     assert [(late.change, late.path[-1:]) for late in redirector.late_writes()] == [("changed", "a"), ("removed", "b")]
+
+
+def test_looks_at_a_full_sink_are_spaced_out_and_the_last_one_sees_all(world: World) -> None:
+    redirector = world.redirector(ROOT)
+    for number in range(2_000):
+        (world.sink / f"{number}").touch()
+    redirector.check()
+
+    (world.sink / "late").touch()
+    spaced = redirector.late_writes()
+    seen = redirector.late_writes(at_last=True)
+
+    assert (spaced, [late.path for late in seen]) == ([], [f"{world.sink}/late"])
 
 
 # What cannot be rebound

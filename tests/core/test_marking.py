@@ -42,7 +42,9 @@ STYLES: list[dict[str, Any]] = [
         pytest.param(
             f'{{"{MARKER_KEY}":1,"{MARKER_KEY}":2}}', f'{{"{MARKER_KEY}":1,"{MARKER_KEY}":{TEXT}}}', id="doubled-key"
         ),
-        pytest.param(f'{{"a":{{"{MARKER_KEY}":1}}}}', f'{{"{MARKER_KEY}": {TEXT}, "a":{{"{MARKER_KEY}":1}}}}', id="inner"),
+        pytest.param(
+            f'{{"a":{{"{MARKER_KEY}":1}}}}', f'{{"{MARKER_KEY}": {TEXT}, "a":{{"{MARKER_KEY}":1}}}}', id="inner"
+        ),
     ],
 )
 def test_json_is_spliced(before: str, after: str) -> None:
@@ -50,7 +52,9 @@ def test_json_is_spliced(before: str, after: str) -> None:
 
 
 @given(OBJECTS, st.sampled_from(STYLES), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "utf-32"]))
-def test_json_keeps_everything_else_byte_for_byte(payload: dict[str, Any], style: dict[str, Any], encoding: str) -> None:
+def test_json_keeps_everything_else_byte_for_byte(
+    payload: dict[str, Any], style: dict[str, Any], encoding: str
+) -> None:
     before = json.dumps(payload, **style)
     content = before.encode(encoding, "surrogatepass")
 

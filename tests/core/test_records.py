@@ -22,7 +22,9 @@ from pytest_session_guard._core.records import (
 
 # Lone surrogates stand for the bytes of names that are not UTF-8.
 TEXT = st.text(st.characters(exclude_categories=())) | st.text()
-RECORDS = st.dictionaries(st.text(max_size=8), TEXT | st.integers() | st.none() | st.lists(TEXT, max_size=3), max_size=4)
+RECORDS = st.dictionaries(
+    st.text(max_size=8), TEXT | st.integers() | st.none() | st.lists(TEXT, max_size=3), max_size=4
+)
 TOUCH = Touch(1.5, "os.remove", "/a\udcff\n", "shared", "refused", True, "hook", "t::x", "call", 7, reason="because")
 
 
@@ -68,7 +70,7 @@ def test_a_changed_byte_is_never_read_as_another_record(record: dict[str, Any], 
         pytest.param(encode_line({"a": 1}).replace(b'"len":7', b'"len":8'), id="wrong-length"),
         pytest.param(b'{"len":3,"crc":"b8d5ab4e","record":[1]}\n', id="no-object-and-wrong-crc"),
         pytest.param(encode_line([1]), id="no-object"),  # type: ignore[arg-type]
-        pytest.param(b"\xff\xfe,\"record\":{}}\n", id="bytes"),
+        pytest.param(b'\xff\xfe,"record":{}}\n', id="bytes"),
     ],
 )
 def test_what_is_no_record_is_none(line: bytes) -> None:

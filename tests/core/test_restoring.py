@@ -65,9 +65,14 @@ def test_a_preimage_is_read_back_and_newer_fields_are_passed_over() -> None:
         ),
         pytest.param([IMAGE, replace(IMAGE, path="/w/b", time_ns=200)], [IMAGE], id="new-name-of-a-renamed-object"),
         pytest.param(
-            [replace(IMAGE, names=2), replace(IMAGE, path="/w/b", names=2, time_ns=200)],
-            [replace(IMAGE, names=2), replace(IMAGE, path="/w/b", names=2, time_ns=200)],
-            id="second-name-of-a-linked-object",
+            [replace(IMAGE, names=2), replace(IMAGE, path="/w/b", names=2, time_ns=200, size=9)],
+            [replace(IMAGE, names=2), replace(IMAGE, path="/w/b", names=2)],
+            id="second-name-has-the-facts-of-the-first",
+        ),
+        pytest.param(
+            [replace(IMAGE, how="link", copy="1"), replace(IMAGE, path="/w/b", copy="1.copy", time_ns=200)],
+            [replace(IMAGE, copy="1.copy")],
+            id="renamed-and-then-written-to",
         ),
     ],
 )

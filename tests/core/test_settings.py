@@ -249,6 +249,11 @@ def test_free_takes_globs_of_names_and_of_whole_paths(glob: str) -> None:
     assert settings_of("session_guard_free", [glob]).free == (Line(glob, INI),)
 
 
+def test_blank_lines_of_a_list_are_passed_over() -> None:
+    assert settings_of("session_guard_protect", "\n/a").protect == (Line("/a", INI),)
+    assert settings_of("session_guard_protect", "").protect == ()
+
+
 def test_protect_takes_a_name_with_a_bracket_because_real_names_have_them() -> None:
     assert settings_of("session_guard_protect", ["/data/[old]"]).protect == (Line("/data/[old]", INI),)
 
@@ -276,6 +281,8 @@ def test_wrong_value_of_a_weaker_source_is_not_looked_at() -> None:
         pytest.param("C:\\data = d", "root", "C:\\data", "d", id="drive-letter"),
         pytest.param("/srv/a=b = c", "root", "/srv/a=b", "c", id="equals-sign-in-the-target"),
         pytest.param("/srv/a = b=c", "root", "/srv/a", "b=c", id="equals-sign-in-the-place"),
+        pytest.param("/srv/a = b = c", "root", "/srv/a", "b = c", id="first-spaced-sign-counts"),
+        pytest.param("env:A = b", "environment", "A", "b", id="short-name"),
         pytest.param("/srv/a=b=c", "root", "/srv/a=b", "c", id="equals-signs-without-spaces"),
         pytest.param("m:ä_1 = ü", "attribute", "m:ä_1", "ü", id="letters-of-all-kinds"),
         pytest.param("a:B = ..x/y..", "attribute", "a:B", "..x/y..", id="names-of-dots"),
@@ -332,7 +339,9 @@ def test_path_without_a_fixed_start_is_not_anchored(path: str) -> None:
     assert not is_anchored(path)
 
 
-@pytest.mark.parametrize(("path", "expected"), [("/a/*", True), ("a?", True), ("[a", True), ("/a/b", False)])
+@pytest.mark.parametrize(
+    ("path", "expected"), [("/a/*", True), ("a?", True), ("[a", True), ("/a/b", False), ("/X", False)]
+)
 def test_is_glob(path: str, expected: bool) -> None:
     assert is_glob(path) is expected
 

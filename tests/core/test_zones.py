@@ -28,6 +28,12 @@ SHARED = Rule(Zone.SHARED, "/shared", declared=True)
 PROTECTED = Rule(Zone.PROTECTED, "/home/u", "~")
 POLICY = Policy((FREE, WORKSPACE, SHARED, PROTECTED))
 
+
+def fresh(policy: Policy) -> Policy:
+    """The same policy, put together in the test: so that a fault in putting it together fails the test."""
+    return Policy(policy.rules, policy.patterns)
+
+
 ALLOW, RECORD, PRESERVE, REFUSE = Verdict.ALLOW, Verdict.RECORD, Verdict.PRESERVE, Verdict.REFUSE
 CREATE, CHANGE, DELETE = Action.CREATE, Action.CHANGE, Action.DELETE
 ABSENT, OWN, FOREIGN = Standing.ABSENT, Standing.OWN, Standing.FOREIGN
@@ -144,7 +150,7 @@ NESTED = Policy(
     ],
 )
 def test_rule_for_takes_the_longest_prefix_at_any_depth(path: str, zone: Zone) -> None:
-    assert NESTED.rule_for(path).zone is zone
+    assert fresh(NESTED).rule_for(path).zone is zone
 
 
 @pytest.mark.parametrize("first", list(Zone))
@@ -162,6 +168,13 @@ def test_zones_are_ordered_from_loosest_to_strictest() -> None:
     assert [(zone, zone.strictness) for zone in Zone] == [
         ("free", 0), ("workspace", 1), ("shared", 2), ("protected", 3),
     ]  # fmt: skip
+
+
+def test_rule_of_the_disk_is_there_unasked_and_says_where_it_comes_from() -> None:
+    found = Policy(()).rule_for("/srv/x")
+
+    assert found == Rule(Zone.PROTECTED, "/", "/", "default", declared=False)
+    assert str(found) == "protected / (default)"
 
 
 def test_nothing_makes_the_whole_disk_looser_than_protected() -> None:
@@ -196,7 +209,7 @@ HOLDER = Policy(
     ],
 )
 def test_holds_guarded_names_what_lies_below(path: str, held: str | None) -> None:
-    found = HOLDER.holds_guarded(path)
+    found = fresh(HOLDER).holds_guarded(path)
 
     assert (found and found.shown) == held
 
@@ -275,11 +288,11 @@ PATTERNED = Policy(
     ],
 )
 def test_patterns_free_their_place_and_give_way_to_rules_of_it(path: str, zone: Zone) -> None:
-    assert PATTERNED.rule_for(path).zone is zone
+    assert fresh(PATTERNED).rule_for(path).zone is zone
 
 
 def test_rule_of_a_pattern_says_where_it_matched_and_who_asked() -> None:
-    found = PATTERNED.rule_for("/home/u/.cache/a/c.lock/x")
+    found = fresh(PATTERNED).rule_for("/home/u/.cache/a/c.lock/x")
 
     assert found == Rule(Zone.FREE, "/home/u/.cache/a/c.lock", "/home/u/.cache/**/*.lock", "ini")
 

@@ -158,7 +158,7 @@ def test_bytes_that_are_not_utf8_keep_their_place(raw: bytes) -> None:
     assert policy.rule_for(f"/x/y{name}").zone is Zone.PROTECTED
 
 
-GLOB_SIGNS = ["a", "b", ".", "*", "?", "[ab]", "[!a]", "[^a]", "[]a]", "[b-a]", "[", "]", "\\"]
+GLOB_SIGNS = ["a", "b", ".", "*", "?", "[a]", "[ab]", "[!a]", "[^a]", "[]a]", "[b-a]", "[", "]", "\\"]
 GLOB_PIECES = st.lists(st.sampled_from(GLOB_SIGNS), min_size=1, max_size=4)
 GLOB_NAMES = st.text(alphabet="ab.^[]\\\n\udcff", min_size=1, max_size=4)
 

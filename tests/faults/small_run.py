@@ -1,7 +1,8 @@
 """A small run that does everything a run does to a disk, told to the ledger as the hook would tell it.
 
 `SmallRun.live` is the life of the run; `verdict` is what must hold after any death of it. Run as a program
-(``python small_run.py ROOT``) it lives once, for tools that kill from outside.
+(``python small_run.py ROOT``, with this checkout and its ``tests`` on ``PYTHONPATH``) it lives once, for tools that kill
+from outside.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
-
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]
 
 from artifact_scene import Scene
 
@@ -24,7 +23,12 @@ from pytest_session_guard._run.recover import clean_all, list_runs, restore_run
 
 HEARD = frozenset({"open", "os.mkdir", "os.rename", "os.link", "os.remove"})
 REAL = {"real.json": b'{"id": "real"}', "_index.json": b'["real"]'}
-SOURCES = {"edited.py": b"edited = 1\n", "deleted.py": b"deleted = 1\n", "renamed.py": b"renamed = 1\n", "moded.py": b"x"}
+SOURCES = {
+    "edited.py": b"edited = 1\n",
+    "deleted.py": b"deleted = 1\n",
+    "renamed.py": b"renamed = 1\n",
+    "moded.py": b"x",
+}
 
 
 def prepare(root: Path) -> None:
@@ -158,11 +162,13 @@ def verdict(root: Path, known: dict[str, Any]) -> list[str]:
     for run in list_runs(state):
         named |= {path for path, _ in run.kept}
         restore_run(run)
-    wrong = [f"{path}: {_facts(Path(path))} instead of {facts}" for path, facts in known.items() if _facts(Path(path)) != facts]
-    for path in sorted((root / "store").rglob("*")):
-        if str(path) not in known and str(path) not in named:
-            wrong.append(f"{path}: an artifact that is neither removed nor named")
-    return wrong
+    wrong = [
+        f"{path}: {_facts(Path(path))} instead of {facts}"
+        for path, facts in known.items()
+        if _facts(Path(path)) != facts
+    ]
+    left = {str(path) for path in (root / "store").rglob("*")} - known.keys() - named
+    return [*wrong, *(f"{path}: an artifact that is neither removed nor named" for path in sorted(left))]
 
 
 if __name__ == "__main__":

@@ -103,9 +103,7 @@ def left_in(root: Path) -> list[str]:
         pytest.param(SUITE + HANGS, ["--timeout=1", "--timeout-method=signal"], 1, id="timeout-by-signal"),
     ],
 )
-def test_a_run_that_ends_leaves_no_artifact(
-    tmp_path: Path, suite: str, arguments: Sequence[str], status: int
-) -> None:
+def test_a_run_that_ends_leaves_no_artifact(tmp_path: Path, suite: str, arguments: Sequence[str], status: int) -> None:
     suite = "import os, signal, threading, time\nfrom pathlib import Path\n" + HEAD + suite
     process = start(tmp_path, suite, arguments)
     known = before(tmp_path)

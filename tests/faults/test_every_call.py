@@ -129,6 +129,27 @@ def test_when_nothing_interferes_everything_is_as_it_was(tmp_path: Path) -> None
     assert verdict(tmp_path, known) == []
 
 
+def test_without_preimages_the_same_run_loses_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path)
+    known = before(tmp_path)
+    monkeypatch.setattr(SmallRun, "change", lambda run, path, act, *, removal: run.attempt(lambda: act(path)))
+
+    live_in_a_child(tmp_path, 0, die_before)
+
+    assert {Path(line.partition(":")[0]).name for line in verdict(tmp_path, known)} >= {"edited.py", "deleted.py"}
+
+
+def test_without_a_ledger_the_same_death_leaves_litter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tmp_path)
+    known = before(tmp_path)
+    monkeypatch.setattr(SmallRun, "_hear", lambda run, event, arguments: None)
+    monkeypatch.setattr(SmallRun, "end", lambda run: os.kill(os.getpid(), signal.SIGKILL))
+
+    live_in_a_child(tmp_path, 0, die_before)
+
+    assert any("neither removed nor named" in line for line in verdict(tmp_path, known))
+
+
 @pytest.mark.parametrize(
     "interfere",
     [

@@ -191,5 +191,5 @@ def test_without_birth_times_and_with_whole_seconds_only_tagged_artifacts_go(tmp
     assert said.splitlines() == [
         "0 None",
         "['marked.json'] ['its file system cannot tell it from a later object with the same number']",
-        "b\"somebody else's\" False",
+        'b"somebody else\'s" False',
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from fault_points import chosen
 from small_run import before, prepare, verdict
 
+CHECKOUT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("small_run.py")
 CALLS = (
     "openat,mkdir,mkdirat,write,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,symlink,symlinkat,"
@@ -36,13 +38,22 @@ def trace(root: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
         ["strace", "-f", "-o", str(root.parent / f"{root.name}.log"), *options, *(f"-P{path}" for path in places(root)),
          sys.executable, "-B", str(PROGRAM), str(root)],
         capture_output=True, check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(CHECKOUT), str(CHECKOUT / "tests")))},
     )  # fmt: skip
 
 
 def places(root: Path) -> list[Path]:
     work, store = root / "work", root / "store"
     names = ["edited.py", "deleted.py", "renamed.py", "moded.py", "moved.py", "package", "pack", ".session_guard"]
-    made = ["session_0.json", "session_1.json", "session_2.json", "session_2.tmp", "cache", "cache/blob", "written.json"]
+    made = [
+        "session_0.json",
+        "session_1.json",
+        "session_2.json",
+        "session_2.tmp",
+        "cache",
+        "cache/blob",
+        "written.json",
+    ]
     return [work, store, *(work / name for name in names), *(store / name for name in made)]
 
 

@@ -36,6 +36,6 @@ def test_package_alone_brings_in_nothing_of_its_own() -> None:
     }
 
 
-@pytest.mark.parametrize("module", ["cli", "_run.session", "_run.places", "_controls.ledger", "_host.identity"])
+@pytest.mark.parametrize("module", ["cli", "_controls.audit", "_controls.ledger", "_host.identity"])
 def test_filelock_and_ctypes_wait_until_they_are_needed(module: str) -> None:
     assert not {"filelock", "ctypes"} & modules_after(f"import pytest_session_guard.{module}")

@@ -34,7 +34,7 @@ def test_controller_prints_once_and_the_report_merges_all_workers(make_project: 
     assert result.changes == {}
     assert (result.status, result.outcomes) == (1, {"failed": 4}), result.words
     assert len(result.header_lines) == len(headings(result)) == 1
-    assert {touch["nodeid"] for touch in result.touches} == {f"test_{name}.py::test_{name}" for name in "abcd"}
+    assert {touch["nodeid"] for touch in result.touches} == {f"test_{name}.py::test_{name}" for name in "abcd"}, result.touches
     assert len({touch["pid"] for touch in result.touches}) == 2, "each worker did some"
 
 
@@ -66,7 +66,7 @@ def test_crashed_worker_leaves_its_evidence(make_project: MakeProject) -> None:
 
     assert result.changes == {}
     assert result.status == 1, result.words
-    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_harms", "test_harms_and_dies"}
+    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_harms", "test_harms_and_dies"}, result.touches
     assert "crashed" in result.stdout
     assert lines_of(result.stdout.rpartition(" session-guard =")[2], "test_harms_and_dies")
 
@@ -82,7 +82,7 @@ def test_killed_worker_leaves_its_evidence_and_what_it_made_is_removed_or_listed
 
     assert {path for path, facts in result.changes.items() if facts != ("modified_ns",)} <= {"shared/mine.txt"}
     assert result.status == 1
-    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_creates_and_dies"}
+    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_creates_and_dies"}, result.touches
     assert result.report is not None
     # Killed before its identity was written down: not proven, so it may be kept, but then it is named.
     artifacts = result.report["artifacts"]
@@ -121,7 +121,7 @@ def test_forked_child_of_a_test_is_charged_to_the_test(make_project: MakeProject
 
     assert result.changes == {}
     assert result.status == 1, result.words
-    assert {touch["nodeid"] for touch in result.touches} == {"test_it.py::test_forks"}
+    assert {touch["nodeid"] for touch in result.touches} == {"test_it.py::test_forks"}, result.touches
     assert result.said_of("test_forks") == {"FAILED"}
     assert result.said_of("test_passes") == {"PASSED"}
 

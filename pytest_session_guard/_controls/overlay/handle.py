@@ -34,10 +34,12 @@ class Overlay:
     :ivar keeper_pid: a process that ends by itself once no process of the run holds a connection to it.
     """
 
+    _space_untouched: tuple[int, ...] | None = None
+
     def __init__(self, channel: Channel, answer: dict[str, Any], descriptors: list[int], note: str = "") -> None:
         self._channel = channel
         self._pid = os.getpid()
-        self._space_untouched: tuple[int, ...] | None = None
+        self._space_untouched = None
         self._own_users: bool = answer["own_users"]
         self._before_entering = namespaces.Capabilities(*answer["before"])
         self.address: str = answer["address"]

@@ -19,7 +19,7 @@ def _shell(s: Scene, script: str) -> None:
     subprocess.run(["sh", "-c", script], env=environment, check=False, stdin=subprocess.DEVNULL, timeout=20)
 
 
-TRACELESS = ("sh_chattr", "sh_chattr_immutable", "sh_cp_hard_link_out", "sh_ln_hard_out", "sh_setfacl")
+TRACELESS = ("sh_chattr", "sh_cp_hard_link_out", "sh_ln_hard_out", "sh_setfacl")
 
 
 def _shell_vector(name: str, script: str, *needs: str) -> None:
