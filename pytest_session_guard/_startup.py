@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # compares the two. The flags are those of `_core.events.WRITE_FLAGS`.
 WATCHED = frozenset(
     (
-        "os.remove", "os.rmdir", "os.rename", "os.mkdir", "os.mkfifo", "os.mknod", "os.truncate", "os.link", "os.symlink",
+        "os.remove", "os.rmdir", "os.rename", "os.mkdir", "os.mkfifo", "os.mknod", "os.chroot", "os.truncate", "os.link", "os.symlink",
         "os.chmod", "os.chown", "os.utime", "os.setxattr", "os.removexattr", "os.chflags", "sqlite3.connect", "mmap.__new__",
         "fcntl.ioctl", "socket.bind", "_thread.start_new_thread", "_thread.start_joinable_thread",
     )

@@ -107,6 +107,11 @@ def _node(path: Any, _mode: int = 0, dir_fd: int = -1) -> Intents:
     return (Intent(Action.CREATE, path, dir_fd, follows=False, creates=True),)
 
 
+def _chroot(_path: Any) -> Intents:
+    # Afterwards every absolute path means another object than it says: the guard would be blind.
+    return (Intent(Action.CHANGE, "/"),)
+
+
 def _link(src: Any, dst: Any, src_dir_fd: int = -1, dst_dir_fd: int = -1) -> Intents:
     # The source changes too: its link count and ctime; and an alias of a protected file is a way round every path rule.
     # Without a dir_fd CPython calls link(2), which on Linux takes a symlink itself whatever follow_symlinks says (gh-81793).
@@ -174,6 +179,7 @@ EVENTS: Final[Mapping[str, Callable[..., Intents]]] = {
     "os.mkdir": _mkdir,
     "os.mkfifo": _node,  # raised by our own wrapper
     "os.mknod": _node,  # raised by our own wrapper
+    "os.chroot": _chroot,  # raised by our own wrapper
     "os.truncate": _change,
     "os.link": _link,
     "os.symlink": _symlink,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from pytest_session_guard._controls.audit import install, wrap_calls_without_events
+from pytest_session_guard._controls.audit import BlindSpots, install, wrap_calls_without_events
 from pytest_session_guard._controls.audit.locate import DirFdHint
 from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
@@ -255,7 +255,12 @@ def _install_hook(run: SessionRun) -> None:
         return
     _Process.hooked = True
     current = _Process.current
-    install(lambda: current[0])
+    if run.layers["overlay"].holds:
+        install(lambda: current[0])
+    else:
+        blind_spots = BlindSpots(sys.audit)
+        install(lambda: current[0], blind_spots.importing)
+        blind_spots.start()
     wrap_calls_without_events(sys.audit, _Process.hint)
 
 

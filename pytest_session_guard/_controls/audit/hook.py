@@ -16,6 +16,7 @@ from pytest_session_guard._core.errors import ProtectedPathError
 from pytest_session_guard._core.events import EVENTS, WRITE_FLAGS
 
 EXEC: Final = "os.exec"
+IMPORT: Final = "import"
 WATCHED: Final = frozenset(EVENTS) | THREAD_EVENTS | {EXEC}
 
 Arguments = tuple[Any, ...]
@@ -34,17 +35,21 @@ class Watch(Protocol):
         """Take an error of the guard's own to the ledger; returns the message of the refusal that stands for it."""
 
 
-def make_hook(current: Callable[[], Watch]) -> Callable[[str, Arguments], None]:
+def make_hook(
+    current: Callable[[], Watch], importing: Callable[[str], None] | None = None
+) -> Callable[[str, Arguments], None]:
     """The function for `sys.addaudithook`.
 
     :param current: the run that guards the process; asked for each touch, because a process may hold one run after
         another while its hook stays.
+    :param importing: told of each import, where somebody wants to know.
     """
+    watched = WATCHED | {IMPORT} if importing is not None else WATCHED
 
     def hook(
         event: str,
         args: Arguments,
-        _watched: frozenset[str] = WATCHED,
+        _watched: frozenset[str] = watched,
         _write: int = WRITE_FLAGS,
         _threads: frozenset[str] = THREAD_EVENTS,
         _refusal: type[ProtectedPathError] = ProtectedPathError,
@@ -52,6 +57,8 @@ def make_hook(current: Callable[[], Watch]) -> Callable[[str, Arguments], None]:
         _note: Callable[..., None] = note_thread,
         _ascii: Callable[[object], str] = ascii,
         _exec: str = EXEC,
+        _import: str = IMPORT,
+        _importing: Callable[[str], None] | None = importing,
         _exhausted: tuple[type[BaseException], ...] = (RecursionError, MemoryError),
     ) -> None:
         if event == "open":
@@ -66,6 +73,8 @@ def make_hook(current: Callable[[], Watch]) -> Callable[[str, Arguments], None]:
                 _note(args, watch.gate.ports.span())
             elif event == _exec:
                 watch.about_to_exec(args)
+            elif _importing is not None and event == _import:
+                _importing(args[0])
             else:
                 watch.gate.judge(event, args)
         except _refusal:
@@ -87,6 +96,6 @@ def make_hook(current: Callable[[], Watch]) -> Callable[[str, Arguments], None]:
     return hook
 
 
-def install(current: Callable[[], Watch]) -> None:
+def install(current: Callable[[], Watch], importing: Callable[[str], None] | None = None) -> None:
     """Hook this process from now to its end."""
-    sys.addaudithook(make_hook(current))
+    sys.addaudithook(make_hook(current, importing))
