@@ -33,7 +33,7 @@ class BlindSpots:
             if name in sys.modules:
                 self.importing(name)
         if hasattr(os, "chroot"):
-            os.chroot = self._wrap_chroot(os.chroot)
+            setattr(os, "chroot", self._wrap_chroot(os.chroot))  # noqa: B010 - its type is narrower than a wrapper's
 
     def importing(self, name: str) -> None:
         """A module is about to be imported; the first time it is imported here and now, and wrapped."""
