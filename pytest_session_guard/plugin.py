@@ -43,6 +43,7 @@ OUTPUTS: Final = (
     ("session_guard_html", "--session-guard-html"),
 )
 SHOWN_PER_TEST: Final = 5
+LEAVES: Final = pytest.StashKey[bool]()
 MARK: Final = (
     "session_guard(protect=(), share=(), pristine=(), reason=''): "
     "narrow what this test may touch; share only what the configuration shares (pytest-session-guard)"
@@ -226,26 +227,64 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """All modules are imported: see that every redirect has its target."""
     run = session.config.stash.get(GUARD, None)
-    if run is not None:
-        with _usage_errors():
-            run.check_redirects()
-        run.leave()
+    if run is None:
+        return
+    try:
+        run.check_redirects()
+    except ConfigurationError as problem:
+        if run.is_controller:
+            raise pytest.UsageError(str(problem)) from problem
+        _fail_collection(session, str(problem))
+    run.leave()
+
+
+def _fail_collection(session: pytest.Session, text: str) -> None:
+    """A worker's usage error would end in a crash of the controller; as a failed collection it arrives, and stops the run."""
+    session.items.clear()
+    report = pytest.CollectReport(nodeid="session_guard_redirect", outcome="failed", longrepr=text, result=[])
+    session.config.hook.pytest_collectreport(report=report)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Generator[None, object, object]:
     """Let a patch that a wide fixture makes on a redirected target live as long as the fixture."""
     run = request.config.stash.get(GUARD, None)
-    if run is None or run.redirector is None or fixturedef.scope == "function":
+    if run is None or run.redirector is None:
+        return (yield)
+    if fixturedef.scope == "function":
+        _leave_before_wider_fixtures(request.node, run)
         return (yield)
     with run.redirector.wider_fixture():
         return (yield)
 
 
+def _leave_before_wider_fixtures(item: pytest.Item, run: SessionRun) -> None:
+    """Have the targets back on the sink after the last fixture of the test itself, before those that outlive it.
+
+    Finalizers run last in, first out, so ours is registered before that of the first function-scoped fixture.
+    """
+    if not item.stash.get(LEAVES, False):
+        item.stash[LEAVES] = True
+        item.addfinalizer(run.leave_private)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Charge touches to this test's setup."""
-    return (yield from _phase(item, "setup"))
+    """Give the test its private places, and charge touches to its setup; a rerun gets places of its own."""
+    run = item.config.stash.get(GUARD, None)
+    if run is None:
+        return (yield)
+    run.end_test()
+    item.stash[LEAVES] = False
+    run.enter(item.nodeid, "setup")
+    rules, copies = narrowing(item, run)
+    with _usage_errors():
+        run.begin_test(rules, copies)
+    try:
+        return (yield)
+    finally:
+        if run.redirector is not None:
+            _leave_before_wider_fixtures(item, run)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -281,17 +320,13 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Give the test its private places, and take them back."""
+    """Take a test's private places back when all of its phases, and its reruns, are over."""
     run = item.config.stash.get(GUARD, None)
-    if run is None:
-        return (yield)
-    rules, copies = narrowing(item, run)
-    with _usage_errors():
-        run.begin_test(item.nodeid, rules, copies)
     try:
         return (yield)
     finally:
-        run.end_test(item.nodeid)
+        if run is not None:
+            run.end_test()
 
 
 def narrowing(item: pytest.Item, run: SessionRun) -> tuple[list[Rule], list[str]]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pytest
-from project import HOME, Account, Project
+from project import HOME, Account, MakeProject, Project
 
-MakeProject = Callable[..., Project]
 BARE: tuple[str, ...] = ()
 TWO_WORKERS = ("-n", "2")
 

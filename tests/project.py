@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -272,3 +272,6 @@ def _counts(stdout: str) -> dict[str, int]:
 def lines_of(text: str, *signs: str) -> Iterable[str]:
     """The lines of a text that hold all of the signs."""
     return [line for line in text.splitlines() if all(sign in line for sign in signs)]
+
+
+MakeProject = Callable[..., Project]

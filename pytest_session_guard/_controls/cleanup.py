@@ -118,8 +118,9 @@ class Cleanup:
                 yield from self._unreachable(directory, names, problem)
                 continue
             with opened:
+                start_ns = self.started_ns(f"{directory.rstrip('/')}/{names[0]}")
                 for name in _with_side_files(opened, names):
-                    fact = self._fact(opened, name, zone_of)
+                    fact = self._fact(opened, name, zone_of, start_ns)
                     if fact is not None:
                         yield fact
 
@@ -130,7 +131,9 @@ class Cleanup:
             path = f"{directory.rstrip('/')}/{name}"
             yield Fact(path, self.artifacts.paths.get(path, Identity(0, 0)), symlink_on_way=True)
 
-    def _fact(self, parent: OpenDirectory, name: str, zone_of: Callable[[str], Zone]) -> Fact | None:
+    def _fact(
+        self, parent: OpenDirectory, name: str, zone_of: Callable[[str], Zone], start_ns: int
+    ) -> Fact | None:
         try:
             seen = parent.look(name)
         except OSError:
@@ -153,7 +156,7 @@ class Cleanup:
             same_object=True if private else same,
             mtime_ns=seen.mtime_ns,
             ctime_ns=seen.ctime_ns,
-            start_ns=0 if private else self.started_ns(path),
+            start_ns=0 if private else start_ns,
             end_ns=self.ended_ns,
             zone_allows=private or zone_of(path) in REMOVABLE,
         )

@@ -63,7 +63,7 @@ class OpenDirectory:
 
         :raises OSError: nothing has.
         """
-        return look(self.name(name), self.fd)
+        return look(name if self.fd is not None else f"{self.path}/{name}", self.fd)
 
     def names(self) -> frozenset[str]:
         """What is in the directory.

@@ -230,7 +230,8 @@ def _statx() -> tuple[_Statx, Any] | None:
             import ctypes
 
             function = ctypes.CDLL(None, use_errno=True).statx
-            _statx_cache.append((function, ctypes.create_string_buffer))
+            # An array type is a faster constructor than create_string_buffer, and this is called for every artifact.
+            _statx_cache.append((function, ctypes.c_char * 256))
         except (ImportError, OSError, AttributeError):
             _statx_cache.append(None)
     return _statx_cache[0]
@@ -238,7 +239,7 @@ def _statx() -> tuple[_Statx, Any] | None:
 
 def _read_statx(call: tuple[_Statx, Any], path: str | bytes | int, dir_fd: int | None) -> int | None:
     function, make_buffer = call
-    buffer = make_buffer(256)
+    buffer = make_buffer()
     if isinstance(path, int):
         start, name, flags = path, b"", AT_EMPTY_PATH
     else:
@@ -278,7 +279,7 @@ def look(path: str, dir_fd: int | None = None) -> Sight:
         identity = Identity(found.st_dev, found.st_ino, birth_ns(path, found, dir_fd))
         return Sight(identity, found.st_mode, found.st_mtime_ns, found.st_ctime_ns)
     function, make_buffer = call
-    buffer = make_buffer(256)
+    buffer = make_buffer()
     start = AT_FDCWD if dir_fd is None else dir_fd
     if function(start, _Primitives.fsencode(path), AT_SYMLINK_NOFOLLOW, _STATX_EVERYTHING, buffer) != 0:
         # Again, for the right exception.

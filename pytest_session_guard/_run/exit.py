@@ -31,8 +31,7 @@ def guard_exit(run: SessionRun) -> None:
     run.on_late = last_word.take
     run.emergency = make_emergency(run.broken, last_word)
     atexit.register(last_word)
-    if run.is_controller:
-        _wrap_exit(run)
+    _wrap_exit(run)
 
 
 class _LastWord:
@@ -57,6 +56,7 @@ class _LastWord:
         """Take the last look: children may have done something meanwhile."""
         run = self.run
         if self._getpid() != run.pid:
+            settle_child(run)
             return
         self.exiting = True
         if run.finished:
@@ -83,6 +83,14 @@ class _LastWord:
         run.add_to_report(late)
         if run.settings.mode == "enforce" and run.is_controller and run.exit_status in GREEN:
             self._exit(1)
+
+
+def settle_child(run: SessionRun) -> None:
+    """A forked child ends: what it made and nobody has looked at since is written down as the run's."""
+    try:
+        run.ownership.settle()
+    except LedgerError as problem:
+        Raw.write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
 
 
 def flush_streams() -> None:
@@ -116,11 +124,13 @@ def make_emergency(broken: list[tuple[str, str]], last_word: _LastWord) -> Calla
 
 
 def _wrap_exit(run: SessionRun) -> None:
-    """Hold `os._exit` back in the run's own process for as long as its session lasts."""
+    """Hold `os._exit` back in the run's own process for as long as its session lasts; a forked child settles first."""
     original = os._exit
 
     def leave(status: int) -> Any:
-        if Raw.getpid() == run.pid and not run.is_told and status in GREEN and run.settings.mode == "enforce":
+        if Raw.getpid() != run.pid:
+            settle_child(run)
+        elif run.is_controller and not run.is_told and status in GREEN and run.settings.mode == "enforce":
             run.collect()
             texts = [entry(touch, run.places.rootdir) for touch in run.touches if touch.violation]
             texts.append(

@@ -149,6 +149,7 @@ class GuardRun:
 
     def about_to_exec(self, args: tuple[Any, ...]) -> None:
         """Another program is about to take this process's place: in a child that is its own affair."""
+        self.ownership.settle()
 
     def failed(self, event: str, args: tuple[Any, ...], problem: BaseException) -> str:
         """Take an error of the guard's own to the ledger; what could not be judged is refused."""

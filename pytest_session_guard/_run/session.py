@@ -155,8 +155,8 @@ class SessionRun(GuardRun):
 
     # -- tests -------------------------------------------------------------------------------------------------------
 
-    def begin_test(self, nodeid: str, narrowing: Iterable[Rule] = (), pristine: Iterable[str] = ()) -> None:
-        """A test's protocol begins; its mark may narrow what it may touch, and ask for copies of real data.
+    def begin_test(self, narrowing: Iterable[Rule] = (), pristine: Iterable[str] = ()) -> None:
+        """A test begins; its mark may narrow what it may touch, and ask for copies of real data.
 
         :raises LayerUnavailableError: a copy was asked for and there is no overlay.
         """
@@ -170,11 +170,15 @@ class SessionRun(GuardRun):
             self._tell_late_writers()
             self.redirector.enter_test(self.private_directory())
 
-    def end_test(self, nodeid: str) -> None:
-        """The test's protocol is over."""
-        self._mark_basetemp()
+    def leave_private(self) -> None:
+        """The test's own fixtures are torn down: targets point to the sink again."""
         if self.redirector is not None:
             self.redirector.leave_test()
+
+    def end_test(self) -> None:
+        """The test is over; fine to be told twice."""
+        self._mark_basetemp()
+        self.leave_private()
         self._test_only.close()
         self._private = ""
         self.leave()
@@ -398,10 +402,11 @@ class SessionRun(GuardRun):
         )
 
     def about_to_exec(self, args: tuple[Any, ...]) -> None:
-        """Another program is about to take pytest's place, and the verdict with it.
+        """Another program is about to take pytest's place, and the verdict with it; a child settles what it made.
 
         :raises ProtectedPathError: this is the run's own process, and its report has not been given.
         """
+        self.ownership.settle()
         if Raw.getpid() != self.pid or self.is_told or self.settings.mode != "enforce" or self.is_expecting:
             return
         reason = "would take pytest's place, and end the run without its verdict; start it in a child process"

@@ -10,8 +10,7 @@ import time
 from dataclasses import dataclass
 
 import pytest
-from conftest import MakeProject
-from project import Facts, Project, differences, snapshot
+from project import Facts, MakeProject, Project, differences, snapshot
 
 FILES = {
     "tree/a.txt": "a\n",

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeProject
-from project import Project, Result
+from project import MakeProject, Project, Result
 
 SUITE = "from pathlib import Path\n\ndef test_passes():\n    Path('new.txt').touch()\n\ndef test_too():\n    pass\n"
 HARM = "from pathlib import Path\n\ndef test_harms():\n    (Path.home() / '.chat' / 'notes.txt').unlink()\n"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_trees import SPELLINGS, TREES, Plant, Spelling, objects_in, paths_in, planted, spelled, top_of
 
@@ -16,6 +16,7 @@ from pytest_session_guard._core.zones import Action, Policy, Rule, Zone
 
 # Every example makes a tree on disk. For a night's search: SESSION_GUARD_EXAMPLES=100000.
 EXAMPLES = int(os.environ.get("SESSION_GUARD_EXAMPLES", "40"))
+UNHURRIED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def located(base: str, path: str | bytes, fd: int | None, intent: Intent) -> lis
     return found
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@UNHURRIED
 @given(plants=TREES, spelling=SPELLINGS)
 def test_opening_for_writing_reaches_what_was_located(above: str, plants: list[Plant], spelling: Spelling) -> None:
     with planted(plants, above) as base, spelled(spelling, base) as (path, fd):
@@ -61,7 +62,7 @@ def test_opening_for_writing_reaches_what_was_located(above: str, plants: list[P
         assert os.path.samestat(target.found, here)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@UNHURRIED
 @given(plants=TREES, spelling=SPELLINGS)
 def test_changing_attributes_reaches_what_was_located(above: str, plants: list[Plant], spelling: Spelling) -> None:
     with planted(plants, above) as base, spelled(spelling, base) as (path, fd):
@@ -79,7 +80,7 @@ def test_changing_attributes_reaches_what_was_located(above: str, plants: list[P
         assert target.found.st_mtime != 1
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@UNHURRIED
 @given(plants=TREES, spelling=SPELLINGS, how=st.sampled_from(["unlink", "rmdir"]))
 def test_removing_takes_away_what_was_located(above: str, plants: list[Plant], spelling: Spelling, how: str) -> None:
     with planted(plants, above) as base, spelled(spelling, base) as (path, fd):
@@ -96,7 +97,7 @@ def test_removing_takes_away_what_was_located(above: str, plants: list[Plant], s
     assert gone == {target.path}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@UNHURRIED
 @given(plants=TREES, source=SPELLINGS, target=SPELLINGS)
 def test_renaming_moves_what_was_located_to_where_it_was_located(
     above: str, plants: list[Plant], source: Spelling, target: Spelling
@@ -118,7 +119,7 @@ def test_renaming_moves_what_was_located_to_where_it_was_located(
         assert os.path.samestat(moved.found, os.lstat(place.path))
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@UNHURRIED
 @given(plants=TREES, spelling=SPELLINGS, how=st.sampled_from(["mkdir", "symlink", "link", "exclusive"]))
 def test_new_object_appears_where_it_was_located(above: str, plants: list[Plant], spelling: Spelling, how: str) -> None:
     with planted(plants, above) as base, spelled(spelling, base) as (path, fd):
@@ -147,7 +148,7 @@ def test_new_object_appears_where_it_was_located(above: str, plants: list[Plant]
     assert made == {target.path}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@UNHURRIED
 @given(plants=TREES, spellings=st.lists(SPELLINGS, min_size=2, max_size=5))
 def test_what_the_locator_remembers_does_not_mislead_it(
     above: str, plants: list[Plant], spellings: list[Spelling]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_session_guard._core.errors import ConfigurationError
@@ -31,6 +31,9 @@ from pytest_session_guard._core.settings import (
     parse_redirect,
 )
 from pytest_session_guard._core.zones import Zone
+
+# A loaded machine is no fault of the code's.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 INI = "pytest.ini"
 
@@ -373,6 +376,7 @@ def test_has_name(path: str, expected: bool) -> None:
     assert has_name(path) is expected
 
 
+@UNHURRIED
 @given(st.lists(st.sampled_from(["a", "..", ".", "", "b c", "...", "~", "=", "\udcff"]), max_size=5))
 def test_place_inside_never_climbs_above_its_start(parts: Sequence[str]) -> None:
     place = "/".join(parts)
@@ -386,6 +390,7 @@ def test_place_inside_never_climbs_above_its_start(parts: Sequence[str]) -> None
         assert not place.startswith("/")
 
 
+@UNHURRIED
 @given(
     st.sampled_from([option.name for option in OPTIONS if option.name != "session_guard_redirect"]),
     st.one_of(
@@ -407,6 +412,7 @@ def test_whatever_is_given_is_taken_or_complained_about(name: str, raw: object) 
         assert found.allowed
 
 
+@UNHURRIED
 @given(st.text(max_size=30))
 def test_whatever_redirect_line_is_taken_or_complained_about(text: str) -> None:
     try:

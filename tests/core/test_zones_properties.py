@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pytest_session_guard._core.zones import (
@@ -22,6 +22,9 @@ from pytest_session_guard._core.zones import (
     is_within,
     parents,
 )
+
+# A loaded machine is no fault of the code's.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Few letters, so that equal names, equal beginnings and nesting come up often; a lone byte and a newline among them.
 NAMES = st.text(alphabet="ab.\udcff\n ", min_size=1, max_size=3).filter(lambda name: name not in {".", ".."})
@@ -47,6 +50,7 @@ def spellings(draw: st.DrawFn) -> tuple[str, str]:
     return "/" + "/".join(parts), spelled
 
 
+@UNHURRIED
 @given(spellings())
 def test_clean_makes_one_path_of_all_spellings(pair: tuple[str, str]) -> None:
     path, spelled = pair
@@ -55,6 +59,7 @@ def test_clean_makes_one_path_of_all_spellings(pair: tuple[str, str]) -> None:
     assert clean(path) == path
 
 
+@UNHURRIED
 @given(PATHS, PATHS)
 def test_is_within_agrees_with_a_comparison_of_components(path: str, prefix: str) -> None:
     expected = components(path)[: len(components(prefix))] == components(prefix)
@@ -62,6 +67,7 @@ def test_is_within_agrees_with_a_comparison_of_components(path: str, prefix: str
     assert is_within(path, prefix) is expected
 
 
+@UNHURRIED
 @given(PATHS)
 def test_parents_agree_with_dropping_components(path: str) -> None:
     parts = components(path)
@@ -71,6 +77,7 @@ def test_parents_agree_with_dropping_components(path: str) -> None:
     assert list(parents(path)) == expected
 
 
+@UNHURRIED
 @given(RULES, PATHS)
 def test_rule_for_agrees_with_a_search_through_all_rules(rules: list[Rule], path: str) -> None:
     containing = [rule for rule in (*rules, Rule(Zone.PROTECTED, "/")) if is_within(path, rule.prefix)]
@@ -81,6 +88,7 @@ def test_rule_for_agrees_with_a_search_through_all_rules(rules: list[Rule], path
     assert (found.zone, found.prefix) == (best.zone, best.prefix)
 
 
+@UNHURRIED
 @given(RULES, spellings())
 def test_rule_for_does_not_depend_on_the_spelling(rules: list[Rule], pair: tuple[str, str]) -> None:
     policy = Policy(tuple(rules))
@@ -88,6 +96,7 @@ def test_rule_for_does_not_depend_on_the_spelling(rules: list[Rule], pair: tuple
     assert policy.rule_for(pair[1]) == policy.rule_for(pair[0])
 
 
+@UNHURRIED
 @given(st.lists(st.builds(Rule, ZONES, PATHS), max_size=6), st.randoms(), PATHS)
 def test_order_of_the_rules_does_not_matter(rules: list[Rule], random: object, path: str) -> None:
     shuffled = list(rules)
@@ -96,6 +105,7 @@ def test_order_of_the_rules_does_not_matter(rules: list[Rule], random: object, p
     assert Policy(tuple(shuffled)).rule_for(path).zone is Policy(tuple(rules)).rule_for(path).zone
 
 
+@UNHURRIED
 @given(RULES, PATTERNS, PATHS, NAMES)
 def test_rule_at_agrees_with_rule_for_about_the_zone(
     rules: list[Rule], patterns: list[Pattern], parent: str, name: str
@@ -108,6 +118,7 @@ def test_rule_at_agrees_with_rule_for_about_the_zone(
     assert found.zone is policy.rule_for(path).zone
 
 
+@UNHURRIED
 @given(RULES, PATTERNS, PATHS)
 def test_patterns_can_only_free(rules: list[Rule], patterns: list[Pattern], path: str) -> None:
     bare, with_patterns = Policy(tuple(rules)).rule_for(path), Policy(tuple(rules), tuple(patterns)).rule_for(path)
@@ -116,6 +127,7 @@ def test_patterns_can_only_free(rules: list[Rule], patterns: list[Pattern], path
     assert len(with_patterns.prefix) >= len(bare.prefix)
 
 
+@UNHURRIED
 @given(RULES, PATHS)
 def test_deleting_is_refused_wherever_something_guarded_lies_below(rules: list[Rule], path: str) -> None:
     policy = Policy(tuple(rules))
@@ -132,6 +144,7 @@ def test_deleting_is_refused_wherever_something_guarded_lies_below(rules: list[R
         assert found.verdict is Verdict.REFUSE
 
 
+@UNHURRIED
 @given(RULES, PATHS, st.sampled_from(list(Action)), st.sampled_from(list(Standing)))
 def test_what_was_there_in_a_guarded_place_never_passes(
     rules: list[Rule], path: str, action: Action, standing: Standing
@@ -147,6 +160,7 @@ def test_what_was_there_in_a_guarded_place_never_passes(
         assert verdict in (Verdict.PRESERVE, Verdict.REFUSE)
 
 
+@UNHURRIED
 @given(st.binary(min_size=1, max_size=12))
 def test_bytes_that_are_not_utf8_keep_their_place(raw: bytes) -> None:
     assume(b"/" not in raw and b"\0" not in raw and raw not in {b".", b".."})
@@ -163,6 +177,7 @@ GLOB_PIECES = st.lists(st.sampled_from(GLOB_SIGNS), min_size=1, max_size=4)
 GLOB_NAMES = st.text(alphabet="ab.^[]\\\n\udcff", min_size=1, max_size=4)
 
 
+@UNHURRIED
 @given(GLOB_PIECES.map("".join), GLOB_NAMES)
 def test_glob_of_a_name_means_what_fnmatch_means(glob: str, name: str) -> None:
     assume("**" not in glob)
@@ -170,6 +185,7 @@ def test_glob_of_a_name_means_what_fnmatch_means(glob: str, name: str) -> None:
     assert bool(compile_glob(glob).fullmatch(name)) is fnmatch.fnmatchcase(name, glob)
 
 
+@UNHURRIED
 @given(st.lists(GLOB_PIECES.map("".join), min_size=1, max_size=3), st.lists(GLOB_NAMES, min_size=1, max_size=4))
 def test_glob_of_a_path_means_what_fnmatch_means_name_by_name(globs: list[str], names: list[str]) -> None:
     glob, path = "/" + "/".join(globs), "/" + "/".join(names)
@@ -182,6 +198,7 @@ def test_glob_of_a_path_means_what_fnmatch_means_name_by_name(globs: list[str], 
     assert bool(compile_glob(glob).fullmatch(path)) is expected
 
 
+@UNHURRIED
 @given(PARTS, PARTS, PARTS)
 def test_two_stars_cross_any_number_of_directories(before: list[str], between: list[str], after: list[str]) -> None:
     assume(after and not any(sign in part for part in before + after for sign in "*?["))

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from random_trees import SPELLINGS, TREES, Plant, Spelling, planted, spelled
 
 from pytest_session_guard._core.records import Identity
@@ -29,6 +29,7 @@ from pytest_session_guard._host.identity import (
 )
 
 EXAMPLES = int(os.environ.get("SESSION_GUARD_EXAMPLES", "40"))
+UNHURRIED = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -205,7 +206,7 @@ def test_creatable_target(tree: Path, path: str, expected: str | None) -> None:
     assert creatable_target(f"{tree}/{path}") == (expected and f"{tree}/{expected}")
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@UNHURRIED
 @given(plants=TREES, spelling=SPELLINGS)
 def test_real_path_by_hand_is_the_kernels(above: str, plants: list[Plant], spelling: Spelling) -> None:
     with planted(plants, above) as base, spelled(spelling, base) as (path, fd):
@@ -215,7 +216,7 @@ def test_real_path_by_hand_is_the_kernels(above: str, plants: list[Plant], spell
                 assert find(path, fd) == expected
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@UNHURRIED
 @given(plants=TREES, spelling=SPELLINGS)
 def test_resolve_missing_agrees_with_realpath(above: str, plants: list[Plant], spelling: Spelling) -> None:
     with planted(plants, above) as base:

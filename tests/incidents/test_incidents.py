@@ -67,7 +67,9 @@ def assert_reported(incident: Incident, outcome: Outcome) -> None:
     """
     with_line = bool(incident.line)
     assert outcome.differences == (), outcome.output
-    assert outcome.ended == ("failed" if incident.removes_root and with_line else unguarded_end(incident)), outcome.output
+    assert outcome.ended == ("failed" if incident.removes_root and with_line else unguarded_end(incident)), (
+        outcome.output
+    )
     assert outcome.names_test, outcome.output
     assert not outcome.blames_bystander, outcome.output
 

@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import MakeProject
-from project import Result, lines_of
+from project import MakeProject, Result, lines_of
 
 FORGETFUL = """\
 from pathlib import Path

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import MakeProject
-from project import HOME, Project, Result, differences, lines_of, snapshot
+from project import HOME, MakeProject, Project, Result, differences, lines_of, snapshot
 
 SUITE = """\
 from pathlib import Path

@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from conftest import MakeProject
-from project import HOME, Project, Result, lines_of
+from project import HOME, MakeProject, Project, Result, lines_of
 
 INI = "[pytest]\nsession_guard_share =\n    ~/shared\n"
 HOME_FILES = {

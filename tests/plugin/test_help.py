@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import MakeProject
-from project import Result
+from project import MakeProject, Result
 
 from pytest_session_guard._core.settings import OPTIONS, Option
 

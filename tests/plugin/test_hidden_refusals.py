@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import MakeProject
-from project import Project, Result, lines_of
+from project import MakeProject, Project, Result, lines_of
 
 SUITE = """\
 import contextlib, shutil, threading, unittest, warnings

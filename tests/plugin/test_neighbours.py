@@ -6,8 +6,7 @@ import importlib.util
 import sys
 
 import pytest
-from conftest import MakeProject
-from project import Result, lines_of
+from project import MakeProject, Result, lines_of
 
 IMPORTS = """\
 import contextlib, os, subprocess, sys

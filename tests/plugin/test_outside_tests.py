@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import MakeProject
-from project import lines_of
+from project import MakeProject, lines_of
 
 IMPORTS = """\
 import atexit, contextlib, os, threading, time, weakref

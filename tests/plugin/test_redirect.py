@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from conftest import MakeProject
-from project import HOME, Project, Result
+from project import HOME, MakeProject, Project, Result
 
 INI = """\
 [pytest]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 from capabilities import user_xattrs
-from conftest import MakeProject
-from project import Project, Result
+from project import MakeProject, Project, Result
 
 from .operations import NO_CHANGE_UNGUARDED, OPERATIONS, Operation, home_for, suite_of
 

@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from conftest import MakeProject
-from project import Project, Result, lines_of
+from project import MakeProject, Project, Result, lines_of
 
 SUITE = """\
 import os

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 from capabilities import mount_namespace
-from conftest import MakeProject
-from project import Project, lines_of
+from project import MakeProject, Project, lines_of
 
 SUITE = """\
 import contextlib, os

@@ -7,8 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import MakeProject
-from project import HOME, Result, lines_of
+from project import HOME, MakeProject, Result, lines_of
 
 HARM = """\
 import contextlib, os

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from conftest import MakeProject
-from project import Result, lines_of
+from project import MakeProject, Result, lines_of
 
 IMPORTS = """\
 import contextlib, os, signal, time
@@ -34,7 +33,9 @@ def test_controller_prints_once_and_the_report_merges_all_workers(make_project: 
     assert result.changes == {}
     assert (result.status, result.outcomes) == (1, {"failed": 4}), result.words
     assert len(result.header_lines) == len(headings(result)) == 1
-    assert {touch["nodeid"] for touch in result.touches} == {f"test_{name}.py::test_{name}" for name in "abcd"}, result.touches
+    assert {touch["nodeid"] for touch in result.touches} == {f"test_{name}.py::test_{name}" for name in "abcd"}, (
+        result.touches
+    )
     assert len({touch["pid"] for touch in result.touches}) == 2, "each worker did some"
 
 
@@ -66,7 +67,9 @@ def test_crashed_worker_leaves_its_evidence(make_project: MakeProject) -> None:
 
     assert result.changes == {}
     assert result.status == 1, result.words
-    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_harms", "test_harms_and_dies"}, result.touches
+    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_harms", "test_harms_and_dies"}, (
+        result.touches
+    )
     assert "crashed" in result.stdout
     assert lines_of(result.stdout.rpartition(" session-guard =")[2], "test_harms_and_dies")
 
@@ -82,7 +85,9 @@ def test_killed_worker_leaves_its_evidence_and_what_it_made_is_removed_or_listed
 
     assert {path for path, facts in result.changes.items() if facts != ("modified_ns",)} <= {"shared/mine.txt"}
     assert result.status == 1
-    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_creates_and_dies"}, result.touches
+    assert {touch["nodeid"].rpartition("::")[2] for touch in result.touches} == {"test_creates_and_dies"}, (
+        result.touches
+    )
     assert result.report is not None
     # Killed before its identity was written down: not proven, so it may be kept, but then it is named.
     artifacts = result.report["artifacts"]

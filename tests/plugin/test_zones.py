@@ -6,8 +6,7 @@ import os
 from dataclasses import dataclass
 
 import pytest
-from conftest import MakeProject
-from project import HOME, Facts, Project, Result, differences, lines_of, snapshot
+from project import HOME, Facts, MakeProject, Project, Result, differences, lines_of, snapshot
 
 INI = """\
 [pytest]

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_session_guard._core.records import REPORT_SCHEMA, Touch
 from pytest_session_guard._report.document import Report, UnreadableReportError, objections, parse_report
+
+# A loaded machine is no fault of the code's.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ROOT = "/srv/project"
 
@@ -271,6 +274,7 @@ JSON = st.recursive(
 )
 
 
+@UNHURRIED
 @given(st.sampled_from([*PARTS, "schema"]), JSON)
 def test_report_with_anything_in_a_part_is_unreadable_objected_to_or_the_same(name: str, value: Any) -> None:
     given = {**copy.deepcopy(CLEAN), name: value}

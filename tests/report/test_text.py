@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_session_guard._core.records import Touch
@@ -24,6 +24,9 @@ from pytest_session_guard._report.text import (
     tilde,
     where,
 )
+
+# A loaded machine is no fault of the code's.
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ROOT = "/home/u/project"
 
@@ -206,6 +209,7 @@ def test_path_is_shown_quoted_and_escaped(path: str, expected: str) -> None:
 TEXTS = st.text(alphabet=st.characters(codec=None), max_size=20)
 
 
+@UNHURRIED
 @given(TEXTS)
 def test_printable_text_prints_and_can_be_encoded(text: str) -> None:
     found = printable(text)
@@ -217,6 +221,7 @@ def test_printable_text_prints_and_can_be_encoded(text: str) -> None:
         assert found == text
 
 
+@UNHURRIED
 @given(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS)
 def test_entry_keeps_its_lines_whatever_the_names_hold(
     path: str, nodeid: str, file: str, process: str, rule: str

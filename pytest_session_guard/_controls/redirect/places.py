@@ -190,7 +190,9 @@ def fast_path_maker() -> Callable[[str], Path]:
 
 def parsed_path(kind: type[Path], text: str) -> Path:
     """A path as Python 3.11 keeps it: already split."""
-    made: Path = kind._from_parsed_parts("", "/", ["/", *text[1:].split("/")])  # type: ignore[attr-defined]
+    parts = text.split("/")
+    parts[0] = "/"
+    made: Path = kind._from_parsed_parts("", "/", parts)  # type: ignore[attr-defined]
     return made
 
 

@@ -1,0 +1,107 @@
+"""``session-guard run -- pytest …``: the verdict is held from outside, whatever becomes of pytest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from project import MakeProject, Project
+
+from .commands import guard
+
+FINE = "def test_fine():\n    pass\n"
+LATE_HARM = """\
+import subprocess
+
+def test_leaves_a_child():
+    subprocess.Popen(["/bin/sh", "-c", "sleep 0.7; rm ~/.chat/notes.txt"], start_new_session=True)
+"""
+HIDDEN = "import os\nfrom pathlib import Path\n\ndef harm():\n    try:\n" \
+    "        (Path.home() / '.chat' / 'notes.txt').unlink()\n    except OSError:\n        pass\n"  # fmt: skip
+
+
+def launch(project: Project, *args: str, wait_s: float = 10.0) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--session-guard-json={project.report_path}")
+    return guard(project, "run", "--wait", str(wait_s), "--", *command, *args)
+
+
+def report(project: Project) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(project.report_path.read_bytes())
+    return content
+
+
+EXIT = (
+    pytest.param(FINE, (), 0, id="green"),
+    pytest.param("def test_fails():\n    assert 0\n", (), 1, id="red"),
+    pytest.param("", (), 5, id="no-tests"),
+    pytest.param(FINE, ("--no-such-option",), 4, id="usage-error"),
+)
+
+
+@pytest.mark.parametrize(("suite", "args", "status"), EXIT)
+def test_exit_status_is_pytests_own(make_project: MakeProject, suite: str, args: tuple[str, ...], status: int) -> None:
+    done = launch(make_project({"test_it.py": suite}), *args)
+
+    assert done.returncode == status, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        pytest.param("os._exit(0)", 1, id="exit-at-once"),
+        pytest.param("os.execv('/bin/true', ['true'])", 1, id="exec"),
+        pytest.param("os.kill(os.getpid(), 9)", 137, id="kill"),
+    ],
+)
+def test_pytest_that_ends_itself_cannot_take_the_verdict_along(
+    make_project: MakeProject, end: str, status: int
+) -> None:
+    project = make_project({"test_it.py": f"{HIDDEN}\ndef test_it():\n    harm()\n    {end}\n"})
+
+    done = launch(project)
+
+    assert done.returncode == status, done.stdout + done.stderr
+    said = report(project)
+    assert said["verdict"] == "violated"
+    assert str(project.home / ".chat" / "notes.txt") in {touch["path"] for touch in said["touches"]}
+    assert (project.home / ".chat" / "notes.txt").exists()
+
+
+def test_child_that_outlives_pytest_is_waited_for_and_what_it_did_is_in_every_report(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": LATE_HARM})
+    page = project.tmp / "page.html"
+
+    done = launch(project, f"--session-guard-html={page}")
+
+    if report(project)["layers"]["overlay"]["status"] == "unavailable":
+        pytest.skip("no overlay is to be had here, so nothing sees what a shell does")
+    assert done.returncode == 1, done.stdout + done.stderr
+    said = report(project)
+    assert [(touch["path"], touch["operation"], touch["phase"]) for touch in said["touches"]] == [
+        (str(project.home / ".chat" / "notes.txt"), "removed", "late")
+    ]
+    assert (said["violations"], said["verdict"]) == (1, "violated")
+    assert "notes.txt" in page.read_text("utf-8")
+    assert json.loads(guard(project, "report", "latest").stdout) == said
+    assert (project.home / ".chat" / "notes.txt").exists()
+
+
+def test_child_that_does_not_end_in_time_is_named(make_project: MakeProject) -> None:
+    suite = "import subprocess\n\ndef test_it():\n    subprocess.Popen(['sleep', '5'], start_new_session=True)\n"
+    project = make_project({"test_it.py": suite})
+
+    done = launch(project, wait_s=0.1)
+
+    assert "still running when the wait was over" in done.stderr
+    assert "sleep 5" in done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--",), ("--", "true"), ("--", "python", "-m", "http.server")])
+def test_command_that_is_not_pytest_is_bad_usage(make_project: MakeProject, words: tuple[str, ...]) -> None:
+    done = guard(make_project(), "run", *words)
+
+    assert done.returncode == 2
+    assert "no pytest command" in done.stderr
