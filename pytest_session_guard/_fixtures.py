@@ -65,14 +65,14 @@ class SessionGuard:
 
         :raises ConfigurationError: the target does not exist, or the place leaves the private directory.
         """
-        self._run.redirect(target, place)
+        self._run.redirects.add(target, place)
 
     def reset(self, target: str) -> None:
         """Start this and every later test with ``target`` (``module:ATTR``) cleared.
 
         :raises ConfigurationError: there is no such attribute.
         """
-        self._run.reset(target)
+        self._run.redirects.add_reset(target)
 
     def artifact(self, path: str | PathLike[str]) -> Path:
         """Record and tag a file or directory that this test made.

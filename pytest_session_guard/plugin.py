@@ -230,7 +230,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if run is None:
         return
     try:
-        run.check_redirects()
+        run.redirects.check()
     except ConfigurationError as problem:
         if run.is_controller:
             raise pytest.UsageError(str(problem)) from problem
@@ -249,12 +249,13 @@ def _fail_collection(session: pytest.Session, text: str) -> None:
 def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Generator[None, object, object]:
     """Let a patch that a wide fixture makes on a redirected target live as long as the fixture."""
     run = request.config.stash.get(GUARD, None)
-    if run is None or run.redirector is None:
+    redirector = None if run is None else run.redirects.redirector
+    if run is None or redirector is None:
         return (yield)
     if fixturedef.scope == "function":
         _leave_before_wider_fixtures(request.node, run)
         return (yield)
-    with run.redirector.wider_fixture():
+    with redirector.wider_fixture():
         return (yield)
 
 
@@ -265,7 +266,7 @@ def _leave_before_wider_fixtures(item: pytest.Item, run: SessionRun) -> None:
     """
     if not item.stash.get(LEAVES, False):
         item.stash[LEAVES] = True
-        item.addfinalizer(run.leave_private)
+        item.addfinalizer(run.redirects.leave_test)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -283,7 +284,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        if run.redirector is not None:
+        if run.redirects.redirector is not None:
             _leave_before_wider_fixtures(item, run)
 
 

@@ -131,9 +131,7 @@ class Cleanup:
             path = f"{directory.rstrip('/')}/{name}"
             yield Fact(path, self.artifacts.paths.get(path, Identity(0, 0)), symlink_on_way=True)
 
-    def _fact(
-        self, parent: OpenDirectory, name: str, zone_of: Callable[[str], Zone], start_ns: int
-    ) -> Fact | None:
+    def _fact(self, parent: OpenDirectory, name: str, zone_of: Callable[[str], Zone], start_ns: int) -> Fact | None:
         try:
             seen = parent.look(name)
         except OSError:

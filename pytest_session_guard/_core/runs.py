@@ -11,6 +11,7 @@ from pytest_session_guard._core.zones import Policy, Rule, Zone
 
 KEEP_RUNS: Final = 10
 KEEP_BYTES: Final = 2 * 1024**3
+ALIVE: Final = "the run is alive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class PastRun:
         if self.foreign:
             return self.foreign
         if self.alive:
-            return "the run is alive"
+            return ALIVE
         if self.damaged:
             return f"its ledger is damaged: {', '.join(self.damaged)}"
         return ""

@@ -14,7 +14,7 @@ import os
 import stat
 import sys
 import time
-from builtins import getattr, hasattr, memoryview  # noqa: A004 - captured: tests mock builtins
+from builtins import getattr, memoryview  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -44,6 +44,7 @@ class Raw:
     open = staticmethod(os.open)
     close = staticmethod(os.close)
     read = staticmethod(os.read)
+    lseek = staticmethod(os.lseek)
     write = staticmethod(os.write)
     stat = staticmethod(os.stat)
     lstat = staticmethod(os.lstat)
@@ -62,6 +63,7 @@ class Raw:
     utime = staticmethod(os.utime)
     fsync = staticmethod(os.fsync)
     getpid = staticmethod(os.getpid)
+    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)  # Windows has no users of this kind
     getcwd = staticmethod(os.getcwd)
     time_ns = staticmethod(time.time_ns)
     exit_now = staticmethod(os._exit)
@@ -102,7 +104,7 @@ def read_file(path: str, start: int = 0) -> bytes:
     try:
         if not stat.S_ISREG(Raw.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", path)
-        os.lseek(fd, start, os.SEEK_SET)
+        Raw.lseek(fd, start, os.SEEK_SET)
         pieces = []
         while piece := Raw.read(fd, 1 << 20):
             pieces.append(piece)
@@ -117,7 +119,7 @@ def create_file(path: str, content: bytes = b"", mode: int = 0o600) -> None:
     :raises FileExistsError: something stands there.
     :raises OSError: it cannot be written; what was begun is removed.
     """
-    fd = Raw.open(OwnPath(path), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    fd = _open_new(path, os.O_WRONLY, mode)
     try:
         write_all(fd, content)
     except OSError:
@@ -134,7 +136,7 @@ def replace_file(path: str, content: bytes, mode: int = 0o600, durable: bool = F
     :raises OSError: it cannot be written; ``path`` is as it was.
     """
     beside = f"{path}.{Raw.getpid()}.{Raw.time_ns():x}.tmp"
-    fd = Raw.open(OwnPath(beside), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    fd = _open_new(beside, os.O_WRONLY, mode)
     try:
         try:
             write_all(fd, content)
@@ -153,8 +155,20 @@ def open_for_append(path: str) -> int:
 
     :raises FileExistsError: something stands there; a journal is never shared and never continued.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-    return Raw.open(OwnPath(path), flags, 0o600)
+    return _open_new(path, os.O_WRONLY | os.O_APPEND, 0o600)
+
+
+def _open_new(path: str, flags: int, mode: int) -> int:
+    # O_EXCL follows no symlink either.
+    fd = Raw.open(OwnPath(path), flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    _insist_on_owner(path, Raw.fstat(fd), mode)
+    return fd
+
+
+def _insist_on_owner(path: str, made: os.stat_result, mode: int) -> None:
+    """A test may run under a umask that takes even the owner's rights away; ours stay. Others' are as the umask says."""
+    if (made.st_mode ^ mode) & stat.S_IRWXU:
+        Raw.chmod(OwnPath(path), mode)
 
 
 def make_directory(path: str, mode: int = 0o700) -> None:
@@ -164,6 +178,7 @@ def make_directory(path: str, mode: int = 0o700) -> None:
     """
     try:
         Raw.mkdir(OwnPath(path), mode)
+        _insist_on_owner(path, Raw.lstat(path), mode)
     except FileExistsError:
         if not stat.S_ISDIR(Raw.stat(OwnPath(path)).st_mode):
             raise
@@ -184,7 +199,7 @@ def make_state_directory(path: str) -> None:
         found = Raw.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, "is no directory of ours (a symlink or a file stands there)", path)
-    if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
+    if Raw.geteuid is not None and found.st_uid not in (Raw.geteuid(), 0):
         raise PermissionError(errno.EPERM, f"belongs to another user (uid {found.st_uid})", path)
 
 
@@ -222,7 +237,7 @@ def clock_ns(directory: str) -> int:
             with closing(fd):
                 return Raw.fstat(fd).st_mtime_ns
     path = OwnPath(f"{directory}/.session-guard-clock.{Raw.getpid()}.{Raw.time_ns():x}")
-    fd = Raw.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = _open_new(path, os.O_WRONLY, 0o600)
     with closing(fd):
         Raw.unlink(path)
         return Raw.fstat(fd).st_mtime_ns

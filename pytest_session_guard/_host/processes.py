@@ -6,14 +6,15 @@ import os
 import time
 from typing import Final
 
-from pytest_session_guard._host import syscalls
-
 PR_SET_CHILD_SUBREAPER: Final = 36
 POLL_S: Final = 0.02
 
 
 def adopt_orphans() -> bool:
     """Become the parent of every descendant whose own parent ends; ``False`` where the kernel has no such thing."""
+    # Imported here: ctypes costs milliseconds that only the launcher has to pay.
+    from pytest_session_guard._host import syscalls
+
     try:
         syscalls.call("prctl", PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     except (OSError, AttributeError):

@@ -25,6 +25,7 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.removal import NOT_RECORDED, RemovalPlan
 from pytest_session_guard._core.restoring import RestorePlan, left_states, plan_restore, preimages_of
 from pytest_session_guard._core.runs import (
+    ALIVE,
     KEEP_BYTES,
     KEEP_RUNS,
     PastRun,
@@ -115,7 +116,7 @@ def restore_run(run: PastRun, paths: Iterable[str] = (), *, force: bool = False)
     """
     with holding(run.path) as over:
         if not over or run.foreign:
-            raise LedgerError(run.path, run.foreign or "the run is alive")
+            raise LedgerError(run.path, run.foreign or ALIVE)
         finish_restoring(run.records, f"{run.path}/aside")
         return _restorer(run).apply(plan_restore_run(run, paths, force=force))
 
@@ -226,7 +227,13 @@ def unfinished_runs(state_directory: str) -> list[PastRun]:
 
     :raises LedgerError: the ledger cannot be listed.
     """
-    return [run for run in list_runs(state_directory) if not (run.closed or run.alive or run.foreign)]
+    glances = _glance(state_directory)
+    return [read_run(run.path) for run in glances if not (run.closed or run.alive or run.foreign)]
+
+
+def _glance(state_directory: str) -> list[PastRun]:
+    """All runs without their records: that costs the start of a run next to nothing, however much the others did."""
+    return [read_run(path, with_records=False) for path in run_paths(state_directory)]
 
 
 def clean_all(state_directory: str) -> list[Cleaned]:
@@ -242,7 +249,8 @@ def clean_all(state_directory: str) -> list[Cleaned]:
 
 def prunable_runs(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[PastRun]:
     """The runs whose records and pre-images `prune` would delete."""
-    return plan_retention(list_runs(state_directory), keep_runs, keep_bytes)
+    chosen = plan_retention(_glance(state_directory), keep_runs, keep_bytes)
+    return [run for run in (read_run(one.path) for one in chosen) if not run.obstacle]
 
 
 def prune(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[str]:
@@ -256,3 +264,33 @@ def prune(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KE
             if over and remove_run_directory(run.path):
                 gone.append(run.run_id)
     return gone
+
+
+def tidy(state_directory: str) -> list[str]:
+    """What a new run does before it begins: finish what killed runs left, and let go of the records of old ones.
+
+    Others may be at the same at the same moment; whatever stands in the way of tidying is told, and stops no run.
+
+    :returns: what became of real files, and what was left alone, a clause each.
+    """
+    notes: list[str] = []
+    try:
+        for run in unfinished_runs(state_directory):
+            notes += _finish(run)
+        prune(state_directory)
+    except OSError as problem:
+        notes.append(f"earlier runs could not be tidied up after: {problem.strerror or problem}")
+    return notes
+
+
+def _finish(run: PastRun) -> list[str]:
+    try:
+        cleaned = clean_run(run)
+    except LedgerError as problem:
+        # Alive: somebody else, starting at this moment too, is at it.
+        left = problem.reason != ALIVE
+        return [f"run {run.run_id} had been killed and is left alone: {problem.reason}"] if left else []
+    if not (cleaned.removed.removed or cleaned.kept):
+        return []
+    removed, kept = len(cleaned.removed.removed), len(cleaned.kept)
+    return [f"run {run.run_id} had been killed: {removed} of its files removed, {kept} kept"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -12,16 +11,14 @@ from typing import Any, Final
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.ledger import note_closed, read_run
 from pytest_session_guard._controls.markers import read_marker
-from pytest_session_guard._controls.redirect import Redirector
 from pytest_session_guard._core.errors import (
     ConfigurationError,
-    LateWriterWarning,
     LayerUnavailableError,
     LedgerError,
     ProtectedPathError,
 )
 from pytest_session_guard._core.records import Touch
-from pytest_session_guard._core.settings import Line, check_path, parse_redirect
+from pytest_session_guard._core.settings import Line, check_path
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
 from pytest_session_guard._host.fsops import Raw, clock_ns
 from pytest_session_guard._host.identity import resolve_missing
@@ -32,6 +29,7 @@ from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.places import declared_rules, expand, mark_basetemp, zones_of
+from pytest_session_guard._run.redirects import RedirectDesk
 from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
 from pytest_session_guard._run.walls import covered_places, writable_places
@@ -47,7 +45,6 @@ class SessionRun(GuardRun):
     header: dict[str, Any] = field(default_factory=dict)
     report: Report = field(default_factory=lambda: Report({}))
     retreat: Retreat | None = None
-    redirector: Redirector | None = None
     inventory: Inventory | None = None
 
     def __post_init__(self) -> None:
@@ -61,6 +58,9 @@ class SessionRun(GuardRun):
         self._is_told = False
         self._basetemp_marked = not self.places.basetemp
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
+        self.redirects = RedirectDesk(
+            self.settings, self.places, lambda: self._retreat().directory(self.label, "sink"), self.private_directory
+        )
         self.desk = ArtifactDesk(self, self.cleanup, self.is_private)
 
     def _make_cleanup(self, zone_of: Callable[[str], Zone]) -> Cleanup:
@@ -100,8 +100,9 @@ class SessionRun(GuardRun):
                 [place for place in covered_places(self.policy, self.places) if place not in before],
             )
             self.tell_children()
-        for text in (text for answer in redirects for text in answer or ()):
-            self._redirector().add(parse_redirect(Line(str(text), "pytest_session_guard_redirects")))
+        self.redirects.declare(
+            [str(text) for answer in redirects for text in answer or ()], "pytest_session_guard_redirects"
+        )
 
     def rules_of_mark(self, arguments: Mapping[str, Any], nodeid: str) -> list[Rule]:
         """What a test's mark adds to the policy.
@@ -166,19 +167,12 @@ class SessionRun(GuardRun):
             self._test_only.enter_context(self._under(extended(self.policy, rules)))
         for path in pristine:
             self._test_only.enter_context(self.pristine(path))
-        if self.redirector is not None:
-            self._tell_late_writers()
-            self.redirector.enter_test(self.private_directory())
-
-    def leave_private(self) -> None:
-        """The test's own fixtures are torn down: targets point to the sink again."""
-        if self.redirector is not None:
-            self.redirector.leave_test()
+        self.redirects.enter_test()
 
     def end_test(self) -> None:
         """The test is over; fine to be told twice."""
         self._mark_basetemp()
-        self.leave_private()
+        self.redirects.leave_test()
         self._test_only.close()
         self._private = ""
         self.leave()
@@ -236,59 +230,9 @@ class SessionRun(GuardRun):
 
     def start_redirects(self, environ: MutableMapping[str, str]) -> None:
         """Point what is configured to the run's sink, before conftests are imported."""
-        settings = self.settings
-        if settings.home == "redirect" and self.is_controller:
+        if self.settings.home == "redirect" and self.is_controller:
             move_home(environ, self._retreat().directory("home"))
-        if settings.redirects or settings.resets:
-            self._redirector()
-
-    def _redirector(self) -> Redirector:
-        if self.redirector is None:
-            self.redirector = Redirector(
-                self.settings.redirects,
-                self.settings.resets,
-                sink=self._retreat().directory(self.label, "sink"),
-                project_roots=[self.places.rootdir],
-                home=self.places.home,
-                warn=lambda text, kind: warnings.warn(text, kind, stacklevel=2),
-            )
-            self.redirector.start()
-        return self.redirector
-
-    def redirect(self, target: str, place: str) -> None:
-        """One more redirect, effective at once.
-
-        :raises ConfigurationError: the target does not exist or the place leaves the private directory.
-        """
-        redirector = self._redirector()
-        redirector.enter_test(self.private_directory())
-        redirector.add(parse_redirect(Line(f"{target} = {place}", "session_guard.redirect")))
-
-    def reset(self, target: str) -> None:
-        """One more container, cache or value to start every test with.
-
-        :raises ConfigurationError: there is no such attribute.
-        """
-        self._redirector().add_reset(target)
-
-    def check_redirects(self) -> None:
-        """See that every configured target is there; collection has ended.
-
-        :raises ConfigurationError: one is not.
-        """
-        if self.redirector is not None:
-            self.redirector.check()
-
-    def _tell_late_writers(self) -> None:
-        if self.redirector is None:
-            return
-        for write in self.redirector.late_writes():
-            warnings.warn(
-                f"{write.change} between tests: {write.path!r}, by a writer that outlived its test; "
-                f"without the redirect of {write.target} it would have been {write.real!r} [late-writer]",
-                LateWriterWarning,
-                stacklevel=2,
-            )
+        self.redirects.start()
 
     def started_at(self, path: str) -> int:
         """The run's start stamp by the clock of the file system that holds a path, nanoseconds.
@@ -317,7 +261,7 @@ class SessionRun(GuardRun):
         """
         self.enter("", "session")
         self.exit_status = exit_status
-        self._tell_late_writers()
+        self.redirects.tell_late_writers(at_last=True)
         self._undo_what_was_only_reported()
         if self.preimages is not None:
             self.preimages.note_left()
@@ -446,8 +390,7 @@ class SessionRun(GuardRun):
             return
         self._ended = True
         self._collect_or_complain()
-        if self.redirector is not None:
-            self.redirector.stop()
+        self.redirects.stop()
         self.enter("", "late")
         self.finished = True
         if self.is_controller:

@@ -113,7 +113,10 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
         run.notes.append(request.late)
     run.scrubbed = scrub(environ)
     if run.is_controller:
-        run.notes += _tidy(places.ledger)
+        # Imported here: a worker tidies nothing.
+        from pytest_session_guard._run.recover import tidy
+
+        run.notes += tidy(places.ledger)
         run.notes += inherited(policy, places.ledger)
     _enter_layers(run, request, outer, launch)
     run.header = header_of(run, request)
@@ -144,24 +147,6 @@ def start_unguarded(rootdir: str, ledger: str, environ: MutableMapping[str, str]
     places = capture(rootdir, environ, ledger=ledger)
     policy, notes = build_policy(settings, places)
     return SessionRun(settings, places, policy, RunDirectory.create(places.ledger), "main", DirFdHint(), list(notes))
-
-
-def _tidy(ledger: str) -> list[str]:
-    """Finish what killed runs left, and let go of the records of old ones; says what became of real files.
-
-    :raises LedgerError: the ledger cannot be read or written.
-    """
-    from pytest_session_guard._run.recover import clean_all, prune
-
-    notes = []
-    for cleaned in clean_all(ledger):
-        if cleaned.removed.removed or cleaned.kept:
-            run_id = cleaned.run.run_id
-            notes.append(
-                f"run {run_id} had been killed: {len(cleaned.removed.removed)} of its files removed, {len(cleaned.kept)} kept"
-            )
-    prune(ledger)
-    return notes
 
 
 def _create(settings: Settings, places: Places) -> RunDirectory:

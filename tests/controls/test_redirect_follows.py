@@ -100,6 +100,18 @@ def test_root_line_leaves_what_is_not_a_path_below_it(world: World) -> None:
     assert inside == before
 
 
+def test_untidy_texts_are_the_paths_that_they_name(world: World) -> None:
+    redirector = world.redirector(ROOT)
+    module = world.module(
+        "untidy",
+        "import os\nHOME = os.path.expanduser('~')\n"
+        "A, B, C = HOME + '/x/../.loom/a', HOME + '//.loom//b', HOME + '/./.loom/'\n",
+    )
+
+    with world.test(redirector) as private:
+        assert (f"{private}/loom/a", f"{private}/loom/b", f"{private}/loom/") == (module.A, module.B, module.C)
+
+
 def test_text_with_white_space_is_a_path_when_something_stands_there(world: World) -> None:
     (world.home / ".loom" / "my chats").mkdir(parents=True)
     redirector = world.redirector(ROOT)

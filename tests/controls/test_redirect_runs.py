@@ -160,6 +160,85 @@ def test_every_form_follows_one_root_line(make_project: Callable[..., Project], 
     assert (dict(result.changes), result.touches) == ({}, []), result.words
 
 
+ACCIDENTS = """
+import atexit, functools, glob, importlib, os, sys, threading
+from pathlib import Path
+import pytest
+from chatstore import paths
+from chatstore.paths import CHATSTORE_HOME, HISTORY_DIR as LOG, SESSION_DIR
+
+class Cleaner:
+    places = [SESSION_DIR, LOG]
+    by_name = {"index": paths.SESSION_INDEX_FILE}
+
+def wipe(directory=SESSION_DIR):
+    for path in glob.glob(f"{directory}/**", recursive=True):
+        if os.path.isfile(path):
+            os.remove(path)
+
+wipe_history = functools.partial(wipe, LOG)
+
+def closing(directory):
+    return lambda: wipe(directory)
+
+wipe_all = closing(CHATSTORE_HOME)
+
+@pytest.fixture(scope="session", autouse=True)
+def clean_up():
+    yield
+    wipe()
+    wipe_all()
+
+@pytest.mark.parametrize("accident", [
+    wipe, wipe_history, wipe_all,
+    lambda: [wipe(place) for place in Cleaner.places],
+    lambda: Cleaner.by_name["index"].unlink(missing_ok=True),
+    lambda: paths.STATE_DB.unlink(missing_ok=True),
+    lambda: wipe(importlib.reload(paths).SESSION_DIR),
+    lambda: wipe(importlib.import_module("late_module").HELD),
+    lambda: wipe(os.environ["CHATSTORE_HOME"]),
+], ids=["default", "partial", "closure", "list", "dict", "derived", "reload", "late import", "variable"])
+def test_accident(accident, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "SESSION_DIR", tmp_path)
+    monkeypatch.undo()
+    accident()
+
+def test_anew(monkeypatch):
+    monkeypatch.delitem(sys.modules, "chatstore.paths")
+    wipe(importlib.import_module("chatstore.paths").SESSION_DIR)
+
+def test_late():
+    threading.Timer(0.05, wipe_all).start()
+
+atexit.register(wipe_all)
+"""
+
+CHATSTORE_HOME = {
+    ".chatstore/sessions/a.json": '{"session_id": "a", "messages": []}',
+    ".chatstore/sessions/_index.json": '["a"]',
+    ".chatstore/history/session_a.jsonl": "{}\n",
+    ".chatstore/state.db": "rows",
+}
+
+
+@pytest.mark.parametrize("arguments", [pytest.param((), id="bare"), pytest.param(("-n", "2"), id="two workers")])
+def test_example_with_one_root_line_survives_an_accident_of_each_form(
+    make_project: Callable[..., Project], request: pytest.FixtureRequest, arguments: tuple[str, ...]
+) -> None:
+    example = request.config.rootpath / "examples" / "chatstore" / "chatstore"
+    sources = {f"chatstore/{path.name}": path.read_text() for path in example.glob("*.py")}
+    late = "from chatstore.paths import SESSION_DIR as HELD\n"
+    ini = "[pytest]\npythonpath = .\nsession_guard_redirect =\n    ~/.chatstore = chatstore\n"
+    project = make_project(
+        {**sources, "pytest.ini": ini, "late_module.py": late, "test_it.py": ACCIDENTS}, CHATSTORE_HOME
+    )
+
+    result = project.run(*arguments, env={"CHATSTORE_HOME": f"{project.home}/.chatstore"})
+
+    assert (result.status, result.outcomes["passed"], dict(result.changes)) == (0, 11, {}), result.words
+    assert result.touches == [], result.words
+
+
 def test_rerun_gets_a_directory_of_its_own(make_project: Callable[..., Project]) -> None:
     project = make_project({**LOOM, "pytest.ini": INI, "test_flaky.py": FLAKY}, HOME)
 

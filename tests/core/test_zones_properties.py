@@ -172,9 +172,10 @@ def test_bytes_that_are_not_utf8_keep_their_place(raw: bytes) -> None:
     assert policy.rule_for(f"/x/y{name}").zone is Zone.PROTECTED
 
 
-GLOB_SIGNS = ["a", "b", ".", "*", "?", "[a]", "[ab]", "[!a]", "[^a]", "[]a]", "[b-a]", "[", "]", "\\"]
+GLOB_SIGNS = ["a", "b", ".", "*", "?", "[a]", "[ab]", "[!a]", "[^a]", "[]a]", "[b-a]", "[:a]", "[", "]", "\\"]
 GLOB_PIECES = st.lists(st.sampled_from(GLOB_SIGNS), min_size=1, max_size=4)
-GLOB_NAMES = st.text(alphabet="ab.^[]\\\n\udcff", min_size=1, max_size=4)
+GLOB_NAMES = st.text(alphabet="ab.^:[]\\\n\udcff", min_size=1, max_size=4)
+compiled = compile_glob.__wrapped__  # without its cache, which would hand out what an earlier test had made
 
 
 @UNHURRIED
@@ -182,7 +183,7 @@ GLOB_NAMES = st.text(alphabet="ab.^[]\\\n\udcff", min_size=1, max_size=4)
 def test_glob_of_a_name_means_what_fnmatch_means(glob: str, name: str) -> None:
     assume("**" not in glob)
 
-    assert bool(compile_glob(glob).fullmatch(name)) is fnmatch.fnmatchcase(name, glob)
+    assert bool(compiled(glob).fullmatch(name)) is fnmatch.fnmatchcase(name, glob)
 
 
 @UNHURRIED
@@ -195,7 +196,7 @@ def test_glob_of_a_path_means_what_fnmatch_means_name_by_name(globs: list[str], 
         fnmatch.fnmatchcase(name, part) for name, part in zip(names, globs, strict=True)
     )
 
-    assert bool(compile_glob(glob).fullmatch(path)) is expected
+    assert bool(compiled(glob).fullmatch(path)) is expected
 
 
 @UNHURRIED
@@ -204,4 +205,4 @@ def test_two_stars_cross_any_number_of_directories(before: list[str], between: l
     assume(after and not any(sign in part for part in before + after for sign in "*?["))
     glob = "/" + "/".join([*before, "**", *after])
 
-    assert compile_glob(glob).fullmatch("/" + "/".join([*before, *between, *after]))
+    assert compiled(glob).fullmatch("/" + "/".join([*before, *between, *after]))

@@ -11,9 +11,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_session_guard._host import fsops
 from pytest_session_guard._host.fsops import (
     CACHEDIR_TAG,
     OwnPath,
@@ -376,3 +378,43 @@ def test_writing_goes_through_paths_that_the_hook_knows() -> None:
     done = subprocess.run([sys.executable, "-c", script, str(ROOT)], capture_output=True, text=True, check=False)
 
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.fixture
+def merciless_umask() -> Iterator[None]:
+    before = os.umask(0o777)
+    yield
+    os.umask(before)
+
+
+def test_own_files_stay_usable_under_a_umask_that_takes_everything(tmp_path: Path, merciless_umask: None) -> None:
+    make_directory(f"{tmp_path}/d/e")
+    create_file(f"{tmp_path}/d/a", b"x")
+    replace_file(f"{tmp_path}/d/b", b"x", 0o644)
+    os.close(open_for_append(f"{tmp_path}/d/j"))
+    make_state_directory(f"{tmp_path}/d/s")
+
+    modes = {name: mode_of(tmp_path / "d" / name) & 0o700 for name in (".", "e", "a", "b", "j", "s", "s/runs")}
+    assert modes == {".": 0o700, "e": 0o700, "a": 0o600, "b": 0o600, "j": 0o600, "s": 0o700, "s/runs": 0o700}
+
+
+class NoFunctions:
+    """The ``os`` module as a fake file system leaves it: constants are there, every function is another."""
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(os, name)
+        if callable(value):
+            raise AssertionError(f"os.{name} was used through the module")
+        return value
+
+
+def test_nothing_goes_through_the_os_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fsops, "os", NoFunctions())
+
+    create_file(f"{tmp_path}/a", b"x")
+    replace_file(f"{tmp_path}/a", b"yz")
+    make_state_directory(f"{tmp_path}/s")
+    os.close(open_for_append(f"{tmp_path}/j"))
+
+    assert read_file(f"{tmp_path}/a", 1) == b"z"
+    assert clock_ns(str(tmp_path)) > 0

@@ -73,6 +73,11 @@ NODEID = "test_vector.py::test_os_remove"
             id="terminal",
         ),
         pytest.param(
+            [{"violation": True, "path": "/bin/rm", "operation": "os.exec", "nodeid": NODEID}], "", "named", id="exec"
+        ),
+        pytest.param([], "session-guard: guard-error: '/scratch/home/.prot/x'", "path", id="error-of-the-guard"),
+        pytest.param([], "session-guard: enforce; open before: /scratch/home/.prot/x", "unnamed", id="header"),
+        pytest.param(
             [], "OSError: [Errno 30] Read-only file system: '/scratch/home/.prot/x'", "unnamed", id="kernel-alone"
         ),
     ],

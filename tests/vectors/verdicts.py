@@ -79,7 +79,9 @@ def naming(vector: Vector, scene: Scene, report: dict[str, Any], output: str) ->
     places = _places(scene)
     best = "unnamed"
     for touch in report.get("touches", []):
-        if touch.get("violation") and _is_about(str(touch.get("path")), places):
+        # Refused before it could take pytest's place, a program has touched no file: it is named itself.
+        about = touch.get("operation") == "os.exec" or _is_about(str(touch.get("path")), places)
+        if touch.get("violation") and about:
             if nodeid in str(touch.get("nodeid") or ""):
                 return "named"
             best = "path"
@@ -92,10 +94,11 @@ def naming(vector: Vector, scene: Scene, report: dict[str, Any], output: str) ->
 
 
 def _messages(output: str) -> list[str]:
-    """The guard's messages on the terminal, each from the line of its event to its slug."""
+    """The guard's messages on the terminal: from the line of an event to its slug, or a line of its own."""
     lines = output.splitlines()
     ends = [number for number, line in enumerate(lines) if SLUG.fullmatch(line.strip())]
-    return ["\n".join(lines[max(0, end - 4) : end]) for end in ends]
+    own_lines = [line for line in lines if line.startswith("session-guard: guard-error")]
+    return [*("\n".join(lines[max(0, end - 4) : end]) for end in ends), *own_lines]
 
 
 def _places(scene: Scene) -> list[str]:

@@ -78,8 +78,12 @@ def run_paths(state_directory: str) -> list[str]:
         raise LedgerError(runs, problem.strerror or str(problem)) from problem
 
 
-def read_run(path: str) -> PastRun:
-    """A run as its directory tells it. What is not to be trusted is not read."""
+def read_run(path: str, *, with_records: bool = True) -> PastRun:
+    """A run as its directory tells it. What is not to be trusted is not read.
+
+    :param with_records: read the journals too, which takes its time: a glance at all runs at the start of the next one
+        does without, and must read again before it acts.
+    """
     run_id = path.rpartition("/")[2]
     foreign = _distrust(path)
     if foreign:
@@ -88,7 +92,7 @@ def read_run(path: str) -> PastRun:
     header, problem = _read_header(path)
     reader = JournalReader(path)
     try:
-        records = reader.poll()
+        records = reader.poll() if with_records else []
     except LedgerError as unreadable:
         return PastRun(run_id, path, foreign=unreadable.reason)
     return PastRun(

@@ -222,7 +222,9 @@ class LayerReader:
         known = earlier.times if earlier is not None else (real.st_atime_ns, real.st_mtime_ns)
         before = len(self._changes)
         self._settle(place.path, _Seen(kind, True, (status.st_ino, rights_of(status), attributes), times), "metadata")
-        if len(self._changes) == before and times != known and not renamed:
+        # A real directory that changed after this copy was made of it differs by somebody else's doing.
+        changed_outside = real.st_ctime_ns > status.st_ctime_ns
+        if len(self._changes) == before and times != known and not renamed and not changed_outside:
             self._changes.append(Change(place.path, time_kind(status, known), True))
 
     def _settle_hidden(self, place: _Place) -> None:
