@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["tests"]
@@ -21,18 +23,28 @@ def tests(session: nox.Session, pytest: str) -> None:
     session.run("pytest", "-n", "2", *session.posargs)
 
 
-@nox.session(python="3.11")
-def vectors(session: nox.Session) -> None:
-    """Every way to hurt a file, under every set of layers."""
+@nox.session(python=PYTHONS)
+@nox.parametrize(
+    "form", ["off", "hook", "manifest", "seal", "overlay", "auto", "launcher", "auto@n2", "auto@root", "launcher@root"]
+)
+def vectors(session: nox.Session, form: str) -> None:
+    """Every way to hurt a file, in one form of guard."""
     install(session)
-    session.run("pytest", "-n", "2", "tests/vectors", "--layer-sets=all", *session.posargs)
+    session.run("pytest", "tests/vectors", *session.posargs, env={"SESSION_GUARD_VECTORS": form})
+
+
+@nox.session(python="3.11")
+def faults(session: nox.Session) -> None:
+    """Every fault at every system call, and five hundred random kills."""
+    install(session)
+    session.run("pytest", "-n", "2", "tests/faults", *session.posargs, env={"SESSION_GUARD_FAULTS": "all"})
 
 
 @nox.session(python="3.11")
 def benchmarks(session: nox.Session) -> None:
     """Speed, as ratios within one run."""
     install(session)
-    for name in session.posargs or ["bench_hook.py", "bench_overlay.py", "bench_redirect.py", "bench_removal.py"]:
+    for name in session.posargs or sorted(path.name for path in Path("benchmarks").glob("bench_*.py")):
         session.run("python", f"benchmarks/{name}")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 # A place of the run's own that is protected as the real ones are, and gets an overlay as they do.
 CANARY_DIRECTORY: Final = "canary"
 NAME: Final = "forbidden"
+CHILD_LIMIT_S: Final = 5.0
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 
 
@@ -43,10 +46,13 @@ def _try_hook(run: GuardRun) -> str:
     """Write where nobody may, in the run's own scratch place; the hook must raise, here and in a forked child."""
     path = f"{run.directory.directory(CANARY_DIRECTORY)}/{NAME}"
     with run.trying():
-        held = _is_refused(path) and in_child(lambda: _is_refused(path))
+        held = _is_refused(path)
+        inherited = held and in_child(lambda: _is_refused(path))
     if os.path.lexists(path):
         Raw.unlink(OwnPath(path))
         return "failed"
+    if held and not inherited:
+        run.layers["hook"] = Layer("partial", "a forked child gave no proof that it is held too")
     return "refused" if held else "failed"
 
 
@@ -65,7 +71,9 @@ def _try_overlay(run: GuardRun) -> str:
     place = run.directory.directory(CANARY_DIRECTORY)
     paths = [f"{place}/{NAME}-{run.label}-{who}" for who in ("process", "child")]
     _create(paths[0])
-    in_child(lambda: _create(paths[1]))
+    if not in_child(lambda: _create(paths[1])):
+        run.layers["overlay"] = Layer("partial", "a forked child gave no proof that it is held too")
+        paths.pop()
     landed = {change.path for change in overlay.changes() if change.kind == "created"}
     for path in paths:
         if os.path.lexists(path):
@@ -103,7 +111,10 @@ def _create(path: str) -> bool:
 
 
 def in_child(trial: Callable[[], bool]) -> bool:
-    """What a trial answers in a forked child."""
+    """What a trial answers in a forked child; ``False`` too when the child does not come back.
+
+    Beside a subinterpreter, or a thread that holds a lock, a forked child of CPython may hang or crash.
+    """
     with warnings.catch_warnings():
         # Since 3.12 a fork beside threads warns; this child makes two system calls and leaves.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -114,4 +125,12 @@ def in_child(trial: Callable[[], bool]) -> bool:
             status = 0 if trial() else 1
         finally:
             Raw.exit_now(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    deadline = time.monotonic() + CHILD_LIMIT_S
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status) == 0
+        time.sleep(0.0005)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False

@@ -85,6 +85,11 @@ class _LastWord:
             self._exit(1)
 
 
+def _takes_verdict_along(run: SessionRun) -> bool:
+    """Whether the process would end green although the session is not over, or is over and red."""
+    return not run.is_told or run.violations > 0
+
+
 def settle_child(run: SessionRun) -> None:
     """A forked child ends: what it made and nobody has looked at since is written down as the run's."""
     try:
@@ -130,7 +135,7 @@ def _wrap_exit(run: SessionRun) -> None:
     def leave(status: int) -> Any:
         if Raw.getpid() != run.pid:
             settle_child(run)
-        elif run.is_controller and not run.is_told and status in GREEN and run.settings.mode == "enforce":
+        elif run.is_controller and status in GREEN and run.settings.mode == "enforce" and _takes_verdict_along(run):
             run.collect()
             texts = [entry(touch, run.places.rootdir) for touch in run.touches if touch.violation]
             texts.append(
