@@ -13,7 +13,6 @@ from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy, Zone, is_within
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._run.bystanders import writers_outside
 from pytest_session_guard._run.guard import counts
 from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.walls import Layer, covered_places, wanted_layers
@@ -55,6 +54,9 @@ class Inventory:
         :param known: paths whose change the ledger attributes already.
         :raises OSError: the inventory cannot be read back.
         """
+        # Imported here: it brings ctypes along, 4 ms that a run without differences need not pay.
+        from pytest_session_guard._run.bystanders import writers_outside
+
         found = [one for one in self._manifest.differences() if one.path not in known and self._is_touch(one)]
         outside = writers_outside({one.path for one in found if one.kind == "content"}, run_id)
         for one in found:

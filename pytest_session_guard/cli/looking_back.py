@@ -143,7 +143,10 @@ def _as_json(run: PastRun) -> dict[str, Any]:
 
 
 def _violations(run: PastRun) -> int:
-    return sum(record.get("violation") is True for record in iter_kind(run.records, "touch"))
+    """As its report counts them: the launcher may have seen more than the journals of the run hold."""
+    from pytest_session_guard._run.reports import report_of
+
+    return int(report_of(run)["violations"])
 
 
 def _line(run: PastRun) -> str:
@@ -172,6 +175,8 @@ def _size(size_bytes: int) -> str:
 
 def _account(run: PastRun) -> Iterator[str]:
     """One run for people."""
+    from pytest_session_guard._run.reports import report_of
+
     yield _line(run)
     for name in ("mode", "rootdir", "python", "pytest"):
         if run.header.get(name):
@@ -179,7 +184,7 @@ def _account(run: PastRun) -> Iterator[str]:
     if isinstance(run.header.get("command"), list):
         yield f"  command: {' '.join(map(str, run.header['command']))}"
     rootdir = str(run.header.get("rootdir", ""))
-    touches = [Touch.parse(record) for record in iter_kind(run.records, "touch") if record.get("violation") is True]
+    touches = [Touch.parse(touch) for touch in report_of(run)["touches"] if touch["violation"]]
     if touches:
         yield "violations:"
         yield from (f"  {line}" for line in section(touches, rootdir))

@@ -86,6 +86,8 @@ def test_child_that_outlives_pytest_is_waited_for_and_what_it_did_is_in_every_re
     assert (said["violations"], said["verdict"]) == (1, "violated")
     assert "notes.txt" in page.read_text("utf-8")
     assert json.loads(guard(project, "report", "latest").stdout) == said
+    assert "1 violation" in guard(project, "runs").stdout
+    assert "notes.txt" in guard(project, "show", "latest").stdout
     assert (project.home / ".chat" / "notes.txt").exists()
 
 

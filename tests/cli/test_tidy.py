@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from artifact_scene import Scene
-from conftest import MakeProject
+from project import MakeProject
 
 from pytest_session_guard._controls.ledger import note_closed
 from pytest_session_guard._core.runs import KEEP_RUNS

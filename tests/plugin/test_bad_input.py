@@ -304,3 +304,16 @@ def test_outputs_in_free_places_and_in_the_workspace_are_fine(make_project: Make
     assert (result.status, again.status) == (0, 0), result.words + again.words
     assert (project.root / "build" / "junit.xml").exists()
     assert (project.tmp / "run.log").exists()
+
+
+def test_required_layer_that_is_not_achieved_stops_the_run(make_project: MakeProject) -> None:
+    project = make_project(FILES)
+
+    result = project.run("--session-guard-layers=hook", "--session-guard-require=hook,overlay")
+    met = project.run("--session-guard-layers=hook", "--session-guard-require=hook")
+
+    assert result.status == 4, result.words
+    assert "overlay" in result.stderr
+    assert "[layer-unavailable]" in result.stderr
+    assert "Traceback" not in result.words
+    assert met.status == 0, met.words

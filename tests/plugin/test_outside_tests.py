@@ -317,6 +317,19 @@ def test_reads():
     chat.mkdir(exist_ok=True)
     with pytest.raises(IsADirectoryError):
         open(chat, "w")
+
+
+def test_links_to_real_data(tmp_path):
+    link = tmp_path / "place" / "link"
+    link.parent.mkdir()
+    link.symlink_to(Path.home() / ".chat" / "notes.txt")
+    os.utime(link, (1, 1), follow_symlinks=False)
+    os.lchown(link, -1, os.getgid())
+    shutil.copytree(link.parent, tmp_path / "copy", symlinks=True)
+    assert link.read_text() == "notes of a person\\n"
+    link.rename(tmp_path / "renamed")
+    (tmp_path / "renamed").unlink()
+    shutil.rmtree(tmp_path / "copy")
 """
 
 
@@ -328,7 +341,7 @@ def test_clean_suite_prints_its_header_line_and_nothing_more(
     result = project.run(*workers)
 
     assert result.changes == {}
-    assert (result.status, result.outcomes) == (0, {"passed": 24}), result.words
+    assert (result.status, result.outcomes) == (0, {"passed": 25}), result.words
     assert result.touches == []
     assert len(lines_of(result.stdout, "session-guard")) == 1 + len(lines_of(result.stdout, "plugins: ")), result.words
     assert result.stderr == ""

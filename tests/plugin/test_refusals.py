@@ -68,8 +68,8 @@ def test_operation_is_named_with_its_path_test_phase_and_line(by_hook: Tried, op
 
     first = by_hook.result.touches_of(name)[0]
 
-    own = f"{by_hook.project.home}/.chat/{operation.name}"
-    assert any(fnmatchcase(first["path"], f"{own}/{hit}".rstrip("/")) for hit in operation.hits.split("|")), first
+    expected = f"{by_hook.project.home}/.chat/{operation.name}/{operation.hits}".rstrip("/")
+    assert fnmatchcase(first["path"], expected), first
     assert event_of(first["operation"]) in operation.event.split("|")
     assert (first["nodeid"], first["phase"], first["zone"]) == (f"test_acts.py::{name}", "call", "protected")
     assert Path(first["file"]).name == "test_acts.py"

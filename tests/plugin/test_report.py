@@ -268,3 +268,24 @@ def test_report_mode_is_green_lists_the_touches_and_leaves_the_data_untouched(
     data = {path for path, facts in result.changes.items() if set(facts) - {"modified_ns", "links"}}
     assert data == set(), result.changes
     assert json.loads((project.home / ".chat/sessions/a.json").read_text())["id"] == "a"
+
+
+@pytest.mark.parametrize("given", ["report.json", "out/deep/report.json"])
+def test_report_path_is_relative_to_where_pytest_was_started(make_project: MakeProject, given: str) -> None:
+    suite = "import os\n\ndef test_moves(tmp_path):\n    os.chdir(tmp_path)\n"
+    project = make_project({"sub/test_it.py": suite})
+
+    result = project.run(f"--session-guard-json={given}", report=False, cwd=project.root / "sub")
+
+    assert result.status == 0, result.words
+    assert json.loads((project.root / "sub" / given).read_bytes())["verdict"] == "clean"
+
+
+def test_report_that_cannot_be_written_makes_the_run_red(make_project: MakeProject) -> None:
+    suite = "import os, shutil\nfrom pathlib import Path\n\ndef test_it():\n    Path('out').write_text('in the way')\n"
+    project = make_project({"test_it.py": suite})
+
+    result = project.run(f"--session-guard-json={project.root}/out/report.json", report=False)
+
+    assert result.status != 0, result.words
+    assert lines_of(result.words, "out/report.json")
