@@ -223,7 +223,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     return lines
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     """All modules are imported: see that every redirect has its target."""
     run = session.config.stash.get(GUARD, None)

@@ -328,9 +328,11 @@ def _with_side_files(directory: OpenDirectory, names: list[str]) -> list[str]:
         present = directory.names()
     except OSError:
         return names
+    side = [name for name in present if name.endswith(SIDE_FILES)]
+    if not side:
+        return names
     wanted = set(names)
-    side = [f"{name}{suffix}" for name in names for suffix in SIDE_FILES if f"{name}{suffix}" in present]
-    return [*names, *(name for name in side if name not in wanted)]
+    return [*names, *(name for name in sorted(side) if name not in wanted and name.rpartition("-")[0] in wanted)]
 
 
 def _by_directory(paths: Iterable[str]) -> dict[str, list[str]]:

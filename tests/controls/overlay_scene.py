@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-INSIDE = Path(__file__).with_name("inside.py")
+INSIDE = Path(__file__).with_name("inside_overlay.py")
 USER_ID = 12345
 
 

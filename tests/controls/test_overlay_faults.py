@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from inside import LayerUnavailableError, mounts, namespaces, overlay
+from inside_overlay import LayerUnavailableError, mounts, namespaces, overlay
 from overlay_scene import Scene, by_everyone, by_root, by_user, scene, snapshot  # noqa: F401
 
 UNSHARE, SETNS, MOUNT, MOUNT_SETATTR, OPEN_TREE = 272, 308, 165, 442, 428

@@ -7,7 +7,7 @@ import os
 import subprocess
 
 import pytest
-from inside import mounts, namespaces, overlay
+from inside_overlay import mounts, namespaces, overlay
 from overlay_scene import Scene, by_everyone, by_root, scene, snapshot  # noqa: F401
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 
 import pytest
-from inside import LayerUnavailableError, namespaces, overlay
+from inside_overlay import LayerUnavailableError, namespaces, overlay
 from overlay_scene import Scene, by_everyone, by_root, scene, snapshot  # noqa: F401
 
 WORKER = """

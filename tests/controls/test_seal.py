@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from inside import LayerUnavailableError, seal
+from inside_overlay import LayerUnavailableError, seal
 from overlay_scene import Scene, by_everyone, by_root, by_user, scene, snapshot  # noqa: F401
 
 from pytest_session_guard._host import landlock

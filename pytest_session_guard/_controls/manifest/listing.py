@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from typing import Final
 
 from pytest_session_guard._host.fsops import OwnPath, Raw
@@ -74,7 +75,6 @@ def is_racy(state: os.stat_result, now_ns: int) -> bool:
 
 def digest(path: str) -> int:
     """A number that stands for the content of a regular file, never 0; `UNREADABLE` when it cannot be read."""
-    import hashlib  # most inventories meet no file so young
 
     flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
@@ -84,7 +84,7 @@ def digest(path: str) -> int:
     try:
         if not stat.S_ISREG(Raw.fstat(fd).st_mode):
             return UNREADABLE
-        summed = hashlib.blake2b(digest_size=8)
+        summed = blake2b(digest_size=8)
         while piece := Raw.read(fd, _PIECE_BYTES):
             summed.update(piece)
     except OSError:
