@@ -20,6 +20,7 @@ from pytest_session_guard._core.errors import LayerUnavailableError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._host.fsops import Raw, replace_file
+from pytest_session_guard._host.processes import end_children
 from pytest_session_guard._run.places import Places, capture
 from pytest_session_guard._run.walls import covered_places, wanted_layers, writable_places
 
@@ -71,6 +72,7 @@ def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has
         os.path.abspath(settings.html_path) if settings.html_path else "",
     )
     replace_file(path, json.dumps(asdict(plan)).encode())
+    end_children()
     Raw.exit_now(0)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import MutableMapping, Sequence
 from typing import Final
 
 from pytest_session_guard._core.settings import Settings
-from pytest_session_guard._host.processes import children, wait_for_children
+from pytest_session_guard._host.processes import end_children
 from pytest_session_guard._run.walls import wanted_layers
 
-CHILDREN_LIMIT_S: Final = 1.0
 RELAUNCHED_VARIABLE: Final = "SESSION_GUARD_RELAUNCHED"
 
 
@@ -33,18 +31,6 @@ def relaunch_if_threaded(settings: Settings, worker: str, environ: MutableMappin
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, command, {**environ, RELAUNCHED_VARIABLE: "1"})
-
-
-def end_children() -> None:
-    """End the pools and servers that plugins started at their import: nobody would ever end them after the relaunch.
-
-    They are this process's own, and are started again when the plugins are imported again.
-    """
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in children():
-            os.kill(pid, number)
-        if not wait_for_children(CHILDREN_LIMIT_S):
-            return
 
 
 def thread_count() -> int:
