@@ -22,7 +22,6 @@ import time
 from collections.abc import Callable
 
 from ..vector import Act, Scene, vector
-from .interpreters import make_subinterpreter, run_in_subinterpreter
 from .natives import build_library, libc, library
 
 
@@ -325,11 +324,6 @@ def _forked_helper(s: Scene) -> None:
 def earlier_forked_helper(s: Scene) -> None:
     os.write(s.held["object"], b"x")
     os.wait()
-
-
-@vector("earlier", before=_keep(lambda s: make_subinterpreter()), needs=("subinterpreters",))
-def earlier_subinterpreter(s: Scene) -> None:
-    run_in_subinterpreter(s.held["object"], f"import os; os.remove({str(s.notes)!r})")
 
 
 def _bound_function(s: Scene) -> None:
