@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from pytest_session_guard._controls.redirect import Redirector
 from pytest_session_guard._core.errors import LateWriterWarning
 from pytest_session_guard._core.settings import Line, Redirect, Settings, parse_redirect
 from pytest_session_guard._run.places import Places
+
+UNSEEN: Final = "a writer that outlived its test (a child process or native code)"
 
 
 class RedirectDesk:
@@ -16,12 +19,19 @@ class RedirectDesk:
 
     :param make_sink: the directory of this process that targets point to between tests; made at the first call.
     :param private_directory: the current test's private directory.
+    :param writer_of: who was seen writing to a path in the sink, or ``""``.
     """
 
     def __init__(
-        self, settings: Settings, places: Places, make_sink: Callable[[], str], private_directory: Callable[[], str]
+        self,
+        settings: Settings,
+        places: Places,
+        make_sink: Callable[[], str],
+        private_directory: Callable[[], str],
+        writer_of: Callable[[str], str] = lambda path: "",
     ) -> None:
         self.settings = settings
+        self.writer_of = writer_of
         self.places = places
         self.make_sink = make_sink
         self.private_directory = private_directory
@@ -94,7 +104,7 @@ class RedirectDesk:
             return
         for write in self.redirector.late_writes(at_last=at_last):
             warnings.warn(
-                f"{write.change} between tests: {write.path!r}, by a writer that outlived its test; "
+                f"{write.change} between tests: {write.path!r}, by {self.writer_of(write.path) or UNSEEN}; "
                 f"without the redirect of {write.target} it would have been {write.real!r} [late-writer]",
                 LateWriterWarning,
                 stacklevel=2,

@@ -59,7 +59,11 @@ class SessionRun(GuardRun):
         self._basetemp_marked = not self.places.basetemp
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
         self.redirects = RedirectDesk(
-            self.settings, self.places, lambda: self._retreat().directory(self.label, "sink"), self.private_directory
+            self.settings,
+            self.places,
+            self._make_sink,
+            self.private_directory,
+            writer_of=lambda path: self.gate.late_writers.pop(path, ""),
         )
         self.desk = ArtifactDesk(self, self.cleanup, self.is_private)
 
@@ -221,6 +225,11 @@ class SessionRun(GuardRun):
         if self.is_controller and not self._basetemp_marked and os.path.isdir(self.places.basetemp):
             self._basetemp_marked = True
             mark_basetemp(self.places.basetemp, self.directory.run_id)
+
+    def _make_sink(self) -> str:
+        sink = self._retreat().directory(self.label, "sink")
+        self.gate.sink = f"{sink}/"
+        return sink
 
     def is_private(self, path: str) -> bool:
         """Whether a path lies in a directory that this run made for itself and keeps no record of."""

@@ -256,6 +256,7 @@ def test_late_writers_reach_the_sink_and_are_told(make_project: Callable[..., Pr
     said = result.stdout + result.stderr
     assert "[late-writer]" in said, result.words
     assert f"{project.home}/.loom/sessions/late.json" in said
+    assert "in write, in a thread that test_late.py::test_starts_a_thread started" in said
 
 
 def test_run_with_a_home_of_its_own_keeps_root_lines_private_to_each_test(make_project: Callable[..., Project]) -> None:
@@ -289,3 +290,30 @@ def test_target_that_does_not_exist_stops_the_run_with_one_message(
     assert result.status != 0, result.words
     assert "names no attribute 'NOWHERE' of loom.paths" in said, result.words
     assert "passed" not in result.outcomes
+
+
+WIDE = """
+import pytest
+from loom import paths
+
+@pytest.fixture(scope="session")
+def wide():
+    yield
+    paths.SESSION_DIR.mkdir(parents=True, exist_ok=True)
+    print("\\nWIDE", paths.SESSION_DIR)
+
+def test_uses_it(wide, session_guard):
+    print("\\nOWN", session_guard.path)
+"""
+
+
+def test_teardown_of_a_session_fixture_finds_the_sink(make_project: Callable[..., Project]) -> None:
+    project = make_project({**LOOM, "pytest.ini": INI, "test_wide.py": WIDE}, HOME)
+
+    result = project.run("-s")
+
+    words = result.stdout.split()
+    wide, own = (words[words.index(word) + 1] for word in ("WIDE", "OWN"))
+    assert "/sink/" in wide, result.words
+    assert not wide.startswith(own)
+    assert dict(result.changes) == {}

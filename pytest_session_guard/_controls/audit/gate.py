@@ -10,7 +10,7 @@ from stat import S_ISBLK, S_ISCHR, S_ISREG
 from time import time
 from typing import Any, Final
 
-from pytest_session_guard._controls.audit.attribution import Culprit, culprit, writes_bytecode
+from pytest_session_guard._controls.audit.attribution import Culprit, culprit, span_of_thread, writes_bytecode
 from pytest_session_guard._controls.audit.locate import Locator, Target, UncheckableError
 from pytest_session_guard._core.errors import LedgerError, ProtectedPathError
 from pytest_session_guard._core.events import Intent, intents_of
@@ -69,6 +69,15 @@ class Gate:
         self.policy = policy
         self.locator = locator
         self.ports = ports
+        # Where redirected targets point to between tests; who writes there outlived its test.
+        self.sink = ""
+        self.late_writers: dict[str, str] = {}
+
+    def _who(self) -> str:
+        """The line that leads here, and the test that started its thread, for people."""
+        who, started_by = culprit(self.ports.project), span_of_thread()
+        line = f"{who.file}:{who.line} in {who.function}"
+        return f"{line}, in a thread that {started_by.nodeid} started" if started_by and started_by.nodeid else line
 
     def use(self, policy: Policy) -> None:
         """Go by another policy from now on."""
@@ -90,6 +99,8 @@ class Gate:
             touched = (target for target in found if self._is_touch(intent, target))
             pairs.extend((intent, target) for target in touched)
         for intent, target in pairs:
+            if self.sink and target.path.startswith(self.sink):
+                self.late_writers[target.path] = self._who()
             self._judge_one(event, intent, target)
         if pairs:
             self._write_down(event, pairs)
