@@ -350,7 +350,7 @@ class SessionRun(GuardRun):
             created=sorted(self.ownership.paths),
             removed=list(removed.removed),
             kept=list(removed.kept),
-            preserved=sorted(self.preserved),
+            preserved=[path for path in sorted(self.preserved) if self.policy.rule_for(path).zone is Zone.WORKSPACE],
             notes=list(self.notes),
         )
 

@@ -114,8 +114,6 @@ class Incident:
     """What is gone for good without that line: no pre-image is kept in a free place."""
     reason: str = ""
     """Why a line is needed, or why it is out of reach."""
-    removes_root: bool = False
-    """Whether the suite removes the declared place itself: with something mounted on it that fails in every mode."""
     needs_kernel: bool = False
     """Whether only a kernel layer sees it: native code, or a child that is no Python."""
 

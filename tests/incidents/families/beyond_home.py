@@ -330,7 +330,6 @@ arc = Incident(
 
 fastseq = Incident(
     id="fastseq-fairseq",
-    removes_root=True,
     url="https://github.com/microsoft/fastseq/issues/32",
     year=2020,
     happened=(
@@ -376,7 +375,7 @@ fastseq = Incident(
     culprit="test_models.py::test_model",
     named_path="tmp/fairseq",
     reach=Reach.LINE,
-    line="session_guard_protect = @tmp@/fairseq",
+    line="session_guard_share = @tmp@/fairseq",
     lost=("gone tmp/fairseq/my_patch.py",),
     reason="the temporary directory is free by default; the environment is protected without any line",
 )

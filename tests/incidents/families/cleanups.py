@@ -184,7 +184,6 @@ railtracks = Incident(
 
 django_filer = Incident(
     id="django-filer-media",
-    removes_root=True,
     url="https://github.com/django-cms/django-filer/issues/167",
     year=2012,
     happened=(
@@ -224,7 +223,7 @@ django_filer = Incident(
     culprit="thirdparty/test_storage.py::StorageTests::test_location",
     named_path="checkout/media",
     reach=Reach.LINE,
-    line="session_guard_protect = {rootdir}/media",
+    line="session_guard_share = {rootdir}/media",
     reason=WORKSPACE_REASON,
 )
 

@@ -54,7 +54,6 @@ sutando = Incident(
 
 pipenv = Incident(
     id="pipenv-dotenv",
-    removes_root=True,
     url="https://github.com/pypa/pipenv/issues/1729",
     year=2018,
     happened=(
@@ -84,7 +83,7 @@ pipenv = Incident(
     culprit="test_dotenv.py::test_variables_are_loaded",
     named_path="checkout/.env",
     reach=Reach.LINE,
-    line="session_guard_protect = {rootdir}/.env",
+    line="session_guard_share = {rootdir}/.env",
     reason=WORKSPACE_REASON,
 )
 
