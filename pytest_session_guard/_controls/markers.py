@@ -151,6 +151,7 @@ def _write_whole(path: str, content: bytes, found: os.stat_result | None) -> Non
             _refuse_if_changed(path, found)
             Raw.rename(beside, path)
     except BaseException:
+        # A KeyboardInterrupt too must not leave the half-made file beside the real one.
         _unlink_if_there(beside)
         raise
 

@@ -136,6 +136,7 @@ class Preimages:
         except FileExistsError:
             Raw.unlink(OwnPath(beside))
         except BaseException:
+            # A KeyboardInterrupt too must not leave a torn copy that could pass for a pre-image.
             if _lstat(beside) is not None:
                 Raw.unlink(OwnPath(beside))
             raise

@@ -11,9 +11,10 @@ from typing import Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.markers import tag, write_json
-from pytest_session_guard._core.errors import DataChangedError, NotCreatedByRunError
+from pytest_session_guard._core.errors import DataChangedError, MarkerError, NotCreatedByRunError
 from pytest_session_guard._core.marking import MarkerFormat
 from pytest_session_guard._core.records import Touch, marker
+from pytest_session_guard._core.zones import compile_glob
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_of, resolve_missing
 from pytest_session_guard._run.guard import GuardRun
@@ -34,6 +35,7 @@ class ArtifactDesk:
         self.cleanup = cleanup
         self.is_private = is_private
         self.formats: tuple[MarkerFormat, ...] = ()
+        self._looked_at: set[str] = set()
 
     def record(self, path: str, nodeid: str) -> str:
         """Record and tag a file or directory that the run made.
@@ -53,6 +55,22 @@ class ArtifactDesk:
         tag(real, run.directory.run_id, nodeid, run.directory.started_ns, self.formats)
         run.ownership.claim(real, identity_of(real), S_ISDIR(found.st_mode))
         return real
+
+    def tag_matching(self, globs: Sequence[str], nodeid: str) -> None:
+        """Tag what this process made in shared places and a glob of ``session_guard_tag`` matches, each once.
+
+        What cannot be tagged without harm stays as it is, and is named in the report.
+        """
+        run = self.run
+        run.ownership.settle()
+        for path in sorted(set(run.ownership.paths) - self._looked_at):
+            self._looked_at.add(path)
+            if run.policy.rule_for(path).zone != "shared" or not matches_any(path, globs) or not os.path.lexists(path):
+                continue
+            try:
+                self.record(path, nodeid)
+            except MarkerError as problem:
+                run.notes.append(f"not tagged: {problem}")
 
     def _is_free(self, path: str) -> bool:
         return self.run.policy.rule_for(path).zone == "free"
@@ -120,6 +138,12 @@ class ArtifactDesk:
             rule=str(rule),
             fix=fix,
         )
+
+
+def matches_any(path: str, globs: Sequence[str]) -> bool:
+    """Whether a glob matches a path: its name, or where the glob has a slash all of it."""
+    name = path.rpartition("/")[2]
+    return any(compile_glob(glob).fullmatch(path if "/" in glob else name) for glob in globs)
 
 
 def real_name(path: str) -> str:

@@ -175,6 +175,8 @@ class SessionRun(GuardRun):
 
     def end_test(self) -> None:
         """The test is over; fine to be told twice."""
+        if self.settings.tag and self.span.nodeid:
+            self.desk.tag_matching(self.settings.tag, self.span.nodeid)
         self._mark_basetemp()
         self.redirects.leave_test()
         self._test_only.close()

@@ -142,5 +142,6 @@ def _refuses(store: Any, session: Any) -> bool:
     try:
         store.save(session)
     except Exception:
+        # Any error of the store's own is a refusal; what it must not do is save.
         return True
     return False

@@ -49,6 +49,7 @@ class SessionStoreContract:
         if lacking.keys() & set(self.required):
             pytest.fail(f"the store is required to have the ability {named}", pytrace=False)
         if lacking:
+            # Abilities are optional; the skip names what the adapter would need for the check to run.
             pytest.skip(f"the store has not the ability {named}")
         check(store)
 
