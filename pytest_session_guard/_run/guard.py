@@ -87,6 +87,7 @@ class GuardRun:
         self.gate = Gate(self.policy, self.locator, self._ports())
         self.on_late: Callable[[Touch], None] = lambda touch: None
         self.broken: list[tuple[str, str]] = []
+        self.exhausted = 0
         self.emergency: Callable[[str, str], None] = self._shout
         self._expecting: list[list[Touch]] = []
         self._trials: list[Touch] | None = None

@@ -393,6 +393,10 @@ class SessionRun(GuardRun):
         if self.report.preserved:
             lines += preserved_lines(self.report.preserved, self.directory.run_id, self.places.rootdir)
         lines += [f"session-guard kept {path!r}: {reason}" for path, reason in self.report.kept]
+        if self.exhausted:
+            lines.append(
+                f"session-guard: {self.exhausted} calls met the recursion or memory limit unjudged; none of them was let through"
+            )
         return lines
 
     def end(self) -> None:

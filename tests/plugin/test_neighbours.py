@@ -432,3 +432,37 @@ def test_mocks_of_a_suite_do_not_reach_the_guard(make_project: MakeProject) -> N
     assert (result.status, result.outcomes) == (0, {"passed": 23}), result.words
     assert result.touches == []
     assert result.stderr == ""
+
+
+AT_THE_LIMIT = """\
+import os, sys
+from pathlib import Path
+NOTES = str(Path.home() / ".chat" / "notes.txt")
+
+def depth():
+    frame, count = sys._getframe(), 0
+    while frame is not None:
+        frame, count = frame.f_back, count + 1
+    return count
+
+def test_with_ever_more_room():
+    usual, here = sys.getrecursionlimit(), depth()
+    for room in range(3, 120):
+        try:
+            sys.setrecursionlimit(here + room)
+            os.remove(NOTES)
+        except (RecursionError, OSError):
+            pass
+        finally:
+            sys.setrecursionlimit(usual)
+"""
+
+
+def test_calls_at_the_recursion_limit_are_not_let_through_and_not_passed_over(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": AT_THE_LIMIT})
+
+    result = project.run()
+
+    assert result.changes == {}, result.words
+    assert "met the recursion or memory limit unjudged" in result.stdout, result.words
+    assert result.status == 1, result.words

@@ -27,6 +27,7 @@ class Watch(Protocol):
 
     gate: Gate
     emergency: Callable[[str, str], None]
+    exhausted: int
 
     def about_to_exec(self, args: Arguments) -> None:
         """Another program is about to take this process's place."""
@@ -81,7 +82,8 @@ def make_hook(
             raise
         except _exhausted:
             # No room left to judge in; without the hook the call might have met the same. It does not happen, and a
-            # caller that catches this and tries again higher up is judged then.
+            # caller that catches this and tries again higher up is judged then. Counted, because nothing stays silent.
+            watch.exhausted += 1
             raise
         except _anything as problem:
             # What could not be judged is refused, as a refusal that the ledger has; where even that fails (a test
