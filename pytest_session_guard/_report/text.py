@@ -42,6 +42,10 @@ VERBS: Final[Mapping[str, str]] = {
     "replaced": "replace",
     "metadata": "metadata change",
     "names": "change",
+    "link": "link",
+    "rename": "rename",
+    "setxattr": "setxattr",
+    "ioctl": "change of flags",
 }
 
 
@@ -83,7 +87,7 @@ def entry(touch: Touch, rootdir: str = "") -> str:
         who += f"   by: {relative(touch.file, rootdir)}:{touch.line} in {touch.function}"
     lines.append(who)
     if touch.process:
-        lines.append(f"  process: {touch.pid} {touch.process}")
+        lines.append("  process: " + (f"{touch.pid} {touch.process}" if touch.pid else touch.process))
     lines += [f"  fix:  {fix_for(touch)}", f"  [{slug(touch)}]"]
     # Whatever the parts hold (names of files and tests, command lines), each stays on its line.
     return "\n".join(printable(line) for line in lines)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.audit import Gate, Ports
 from pytest_session_guard._controls.audit.attribution import Culprit, culprit, span_of_thread
+from pytest_session_guard._controls.audit.hook import EXEC
 from pytest_session_guard._controls.audit.locate import DirFdHint, Locator, Target
 from pytest_session_guard._controls.ledger import Journal, JournalReader, RunDirectory, keep_clear_of_low_numbers
 from pytest_session_guard._controls.ownership import Ownership
@@ -23,11 +24,12 @@ from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, is_with
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
+from pytest_session_guard._run.commands import Commands
 from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.walls import Layer, Walls
 
 if TYPE_CHECKING:
-    from pytest_session_guard._controls.overlay import Change
+    from pytest_session_guard._controls.overlay import Change, Try
     from pytest_session_guard._controls.preimages import Preimages
 
 _get_ident: Final = threading.get_ident  # captured: tests replace it
@@ -43,6 +45,7 @@ CONTAINED_REASONS: Final = {
     "content": f"was changed {_BY}",
     "metadata": f"was given other metadata {_BY}",
 }
+REFUSED_REASON: Final = "was aimed at by a child process or native code; the real one is untouched"
 PREIMAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -88,6 +91,7 @@ class GuardRun:
         self.on_late: Callable[[Touch], None] = lambda touch: None
         self.broken: list[tuple[str, str]] = []
         self.exhausted = 0
+        self.commands = Commands()
         self.emergency: Callable[[str, str], None] = self._shout
         self._expecting: list[list[Touch]] = []
         self._trials: list[Touch] | None = None
@@ -151,6 +155,13 @@ class GuardRun:
     def about_to_exec(self, args: tuple[Any, ...]) -> None:
         """Another program is about to take this process's place: in a child that is its own affair."""
         self.ownership.settle()
+
+    def launching(self, event: str, args: tuple[Any, ...]) -> None:
+        """Another program is about to be started; what turns up in an upper layer may be its doing."""
+        if event == EXEC:
+            self.about_to_exec(args)
+            return
+        self.commands.note(self.current_span().nodeid, event, args)
 
     def failed(self, event: str, args: tuple[Any, ...], problem: BaseException) -> str:
         """Take an error of the guard's own to the ledger; what could not be judged is refused."""
@@ -254,11 +265,11 @@ class GuardRun:
     def _read_walls(self, thorough: bool = True) -> None:
         """Charge what newly landed in the upper layers to the test that runs."""
         try:
-            changes = self.walls.changes(thorough)
+            changes, tries = self.walls.changes(thorough), self.walls.tries()
         except Exception as problem:  # an error of the guard's own is a violation, never the suite's crash
             self.failed("overlay", ("upper layers",), problem)
             return
-        if not changes:
+        if not changes and not tries:
             return
         recent = self.touches[self._walls_read :]
         seen = {touch.path for touch in recent if touch.outcome == "contained" and touch.layer == "hook"}
@@ -267,6 +278,12 @@ class GuardRun:
             rule = self.policy.rule_for(change.path)
             if change.path not in seen and self.is_touch(change, rule):
                 self.touched(self._contained(change, rule))
+        known = {touch.path for touch in self.touches[self._walls_read :]} | {touch.path for touch in recent}
+        for attempt in tries:
+            rule = self.policy.rule_for(attempt.path)
+            if attempt.path not in known and rule.zone is Zone.PROTECTED and is_refused(attempt):
+                known.add(attempt.path)
+                self.touched(self._refused(attempt, rule))
 
     def is_touch(self, change: Change, rule: Rule) -> bool:
         """Whether a change in an upper layer is a touch of what is protected; the guard's own canary is none."""
@@ -285,7 +302,26 @@ class GuardRun:
             nodeid=self.span.nodeid,
             phase=self.span.phase,
             pid=0,
+            process=self.commands.of(self.span.nodeid),
             reason=CONTAINED_REASONS[change.kind],
+            rule=str(rule),
+        )
+
+    def _refused(self, attempt: Try, rule: Rule) -> Touch:
+        is_own = os.path.isdir(f"/proc/self/task/{attempt.pid}")
+        return Touch(
+            time=Raw.time_ns() / 1e9,
+            operation=attempt.operation,
+            path=attempt.path,
+            zone=rule.zone.value,
+            outcome="refused",
+            violation=not self.is_expecting,
+            layer="overlay",
+            nodeid=self.span.nodeid,
+            phase=self.span.phase,
+            pid=attempt.pid,
+            process="" if is_own else attempt.command,
+            reason=REFUSED_REASON,
             rule=str(rule),
         )
 
@@ -363,3 +399,11 @@ def counts(kind: str, path: str) -> bool:
     """
     is_bytecode = path.endswith("/__pycache__") or ("/__pycache__/" in path and ".pyc" in path.rpartition("/")[2])
     return kind not in ("undone", "names") and not is_bytecode
+
+
+def is_refused(attempt: Try) -> bool:
+    """Whether nothing came of a try that no layer shows.
+
+    A program that may not link or rename a file out, and copies it instead, has only read it.
+    """
+    return os.path.lexists(attempt.path) and not (attempt.other and os.path.lexists(attempt.other))

@@ -10,20 +10,20 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.ledger import JournalReader, RunDirectory
 from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
 from pytest_session_guard._core.records import Touch
-from pytest_session_guard._core.zones import Zone, is_within
+from pytest_session_guard._core.zones import Rule, Zone, is_within
 from pytest_session_guard._host.fsops import read_file
 from pytest_session_guard._host.processes import adopt_orphans, command_of, wait_for_children
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.exit import GREEN
-from pytest_session_guard._run.guard import CONTAINED_REASONS, counts
+from pytest_session_guard._run.guard import CONTAINED_REASONS, REFUSED_REASON, counts, is_refused
 from pytest_session_guard._run.handover import read_policy
 from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
@@ -31,7 +31,7 @@ from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, wr
 from pytest_session_guard._run.start import LAUNCH_VARIABLE
 
 if TYPE_CHECKING:
-    from pytest_session_guard._controls.overlay import Change, Overlay
+    from pytest_session_guard._controls.overlay import Overlay
 
 WAIT_S: Final = 5.0
 NOT_DONE: Final = 3
@@ -149,7 +149,7 @@ def _verdict(run: Launch, status: int) -> int:
 
 
 def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Touch]:
-    """What lies in the upper layers and in no journal."""
+    """What lies in the upper layers and in no journal, and what was refused without a trace since the session's end."""
     if run.overlay is None:
         return []
     policy, _ = read_policy(run.directory.path)
@@ -166,26 +166,21 @@ def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Tou
                 and change.path not in known
                 and counts(change.kind, change.path)
             ):
-                found.append(_touch(change, str(rule.zone), str(rule)))
+                found.append(_touch(change.kind, change.path, rule, CONTAINED_REASONS[change.kind]))
                 known.add(change.path)
+        for attempt in run.overlay.tries_left(label):
+            rule = policy.rule_for(attempt.path)
+            if rule.zone is Zone.PROTECTED and attempt.path not in known and is_refused(attempt):
+                late = _touch(attempt.operation, attempt.path, rule, REFUSED_REASON)
+                found.append(replace(late, outcome="refused", pid=attempt.pid, process=attempt.command))
+                known.add(attempt.path)
     return found
 
 
-def _touch(change: Change, zone: str, rule: str) -> Touch:
-    reason = CONTAINED_REASONS[change.kind]
+def _touch(operation: str, path: str, rule: Rule, reason: str) -> Touch:
+    zone = rule.zone.value
     return Touch(
-        time.time(),
-        change.kind,
-        change.path,
-        zone,
-        "contained",
-        True,
-        "overlay",
-        "",
-        "late",
-        0,
-        reason=reason,
-        rule=rule,
+        time.time(), operation, path, zone, "contained", True, "overlay", "", "late", 0, reason=reason, rule=str(rule)
     )
 
 

@@ -13,7 +13,7 @@ from pytest_session_guard._core.zones import Policy, Zone, is_within
 from pytest_session_guard._run.places import Places
 
 if TYPE_CHECKING:
-    from pytest_session_guard._controls.overlay import Change, Overlay
+    from pytest_session_guard._controls.overlay import Change, Overlay, Try
 
 KERNEL_LAYERS: Final = ("overlay", "seal", "manifest")
 
@@ -73,6 +73,13 @@ class Walls:
         if self.overlay is None:
             return ()
         return self.overlay.changes() if thorough else self.overlay.changes_at_a_glance()
+
+    def tries(self) -> Sequence[Try]:
+        """What was tried that the layers refuse without a trace, since the last look.
+
+        :raises OSError: whoever hears of it is gone.
+        """
+        return () if self.overlay is None else self.overlay.tries()
 
     def extend(self, writable: Sequence[str], covered: Sequence[str]) -> None:
         """Follow a policy that grew after the layers were entered.
@@ -183,7 +190,8 @@ def join_overlay(address: str, label: str, layers: dict[str, Layer]) -> Walls:
 
 
 def _take(overlay: Overlay, layers: dict[str, Layer], walls: Walls) -> None:
-    layers["overlay"] = Layer(overlay.status, overlay.reason)
+    unheard = f"refusals to native code leave no trace ({overlay.unheard})" if overlay.unheard else ""
+    layers["overlay"] = Layer(overlay.status, "; ".join(filter(None, (overlay.reason, unheard))))
     walls.overlay = overlay
     walls.covered = tuple(layer.path for layer in overlay.layers)
 

@@ -91,6 +91,18 @@ def test_child_that_outlives_pytest_is_waited_for_and_what_it_did_is_in_every_re
     assert (project.home / ".chat" / "notes.txt").exists()
 
 
+def test_link_that_a_child_tries_after_the_session_is_in_the_report(make_project: MakeProject) -> None:
+    late = LATE_HARM.replace("rm ~/.chat/notes.txt", "ln ~/.chat/notes.txt $TMPDIR/out")
+    project = make_project({"test_it.py": late})
+
+    done = launch(project)
+
+    assert done.returncode == 1, done.stdout + done.stderr
+    (touch,) = (touch for touch in report(project)["touches"] if touch["violation"])
+    assert (touch["operation"], touch["outcome"], touch["nodeid"]) == ("link", "refused", "")
+    assert touch["process"].startswith("ln ")
+
+
 def test_child_that_does_not_end_in_time_is_named(make_project: MakeProject) -> None:
     suite = "import subprocess\n\ndef test_it():\n    subprocess.Popen(['sleep', '5'], start_new_session=True)\n"
     project = make_project({"test_it.py": suite})

@@ -3,6 +3,7 @@
 # ruff: noqa: F811  a fixture that is imported has the name of an argument
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -346,7 +347,8 @@ def test_upper_layers_on_the_disk_do_the_same(scene: Scene) -> None:
     ]
 
 
-def close_and_wait(inside):
+def close_unheard(inside):
+    inside.forbid(317, errno.ENOSYS)  # seccomp: nobody to wait for once the connections are closed
     inside.enter()
     keeper_pid = inside.overlay.keeper_pid
     inside.overlay.close()
@@ -358,23 +360,25 @@ def close_and_wait(inside):
 
 @by_everyone
 def test_keeper_ends_when_the_last_connection_closes(scene: Scene) -> None:
-    assert scene.run(close_and_wait) == [False, "EROFS"]
+    assert scene.run(close_unheard) == [False, "EROFS"]
 
 
-def release_and_go_on(inside):
+def close_and_rename(inside):
     inside.enter()
-    inside.overlay.release_keeper()
-    inside.put(inside.home + "/new")
-    try:
-        with inside.overlay.pristine(inside.home):
-            return "pristine"
-    except LayerUnavailableError:
-        return inside.changes()
+    inside.put(inside.tmp + "/a")
+    inside.overlay.close()
+    return inside.overlay.keeper_pid, inside.refusal(os.rename, inside.tmp + "/a", inside.tmp + "/b")
 
 
 @by_everyone
-def test_released_keeper_leaves_walls_and_witness(scene: Scene) -> None:
-    assert scene.run(release_and_go_on) == {"home/new": "created"}
+def test_keeper_hears_whoever_is_left_and_ends_with_the_last_process(scene: Scene) -> None:
+    keeper_pid, refusal = scene.run(close_and_rename)
+
+    assert refusal is None
+    deadline = time.monotonic() + 5
+    while os.path.exists(f"/proc/{keeper_pid}"):
+        assert time.monotonic() < deadline, "the keeper is still there"
+        time.sleep(0.01)
 
 
 def talk_as_another_user(inside):

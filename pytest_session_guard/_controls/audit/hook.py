@@ -17,7 +17,8 @@ from pytest_session_guard._core.events import EVENTS, WRITE_FLAGS
 
 EXEC: Final = "os.exec"
 IMPORT: Final = "import"
-WATCHED: Final = frozenset(EVENTS) | THREAD_EVENTS | {EXEC}
+LAUNCHES: Final = frozenset({"subprocess.Popen", "os.posix_spawn", "os.system", "os.spawn", EXEC})
+WATCHED: Final = frozenset(EVENTS) | THREAD_EVENTS | LAUNCHES
 
 Arguments = tuple[Any, ...]
 
@@ -29,8 +30,8 @@ class Watch(Protocol):
     emergency: Callable[[str, str], None]
     exhausted: int
 
-    def about_to_exec(self, args: Arguments) -> None:
-        """Another program is about to take this process's place."""
+    def launching(self, event: str, args: Arguments) -> None:
+        """Another program is about to be started: beside this process or, at `EXEC`, in its place."""
 
     def failed(self, event: str, args: Arguments, problem: BaseException) -> str:
         """Take an error of the guard's own to the ledger; returns the message of the refusal that stands for it."""
@@ -57,8 +58,8 @@ def make_hook(
         _anything: type[BaseException] = BaseException,
         _note: Callable[..., None] = note_thread,
         _ascii: Callable[[object], str] = ascii,
-        _exec: str = EXEC,
         _import: str = IMPORT,
+        _launches: frozenset[str] = LAUNCHES,
         _importing: Callable[[str], None] | None = importing,
         _exhausted: tuple[type[BaseException], ...] = (RecursionError, MemoryError),
     ) -> None:
@@ -72,8 +73,8 @@ def make_hook(
         try:
             if event in _threads:
                 _note(args, watch.gate.ports.span())
-            elif event == _exec:
-                watch.about_to_exec(args)
+            elif event in _launches:
+                watch.launching(event, args)
             elif _importing is not None and event == _import:
                 _importing(args[0])
             else:

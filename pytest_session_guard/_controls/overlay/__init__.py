@@ -34,5 +34,17 @@ from .entrance import attach, enter, probe, sweep_leftovers, witness_places
 from .handle import Overlay
 from .keeper import MAIN
 from .layout import OverlayPlan
+from .unheard import Try
 
-__all__ = ["MAIN", "Change", "Overlay", "OverlayPlan", "attach", "enter", "probe", "sweep_leftovers", "witness_places"]
+__all__ = [
+    "MAIN",
+    "Change",
+    "Overlay",
+    "OverlayPlan",
+    "Try",
+    "attach",
+    "enter",
+    "probe",
+    "sweep_leftovers",
+    "witness_places",
+]

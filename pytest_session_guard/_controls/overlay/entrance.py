@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from ..._core.errors import LayerUnavailableError
-from ..._host import mounts, namespaces
+from ..._host import mounts, namespaces, seccomp
 from ..._host.support import ProbeResult, tried_in_child
 from . import construction, keeper, reasons, service
 from .handle import LAYER, Overlay
@@ -44,6 +44,7 @@ def enter(plan: OverlayPlan, for_workers: bool = False) -> Overlay:
         raise LayerUnavailableError(LAYER, reasons.described(answer))
     _join(answer["own_users"], descriptors, before)
     overlay = Overlay(channel, answer, descriptors, reasons.outside_threads_clause(count) if count > 1 else "")
+    _be_heard(overlay)
     if for_workers:
         overlay.keep_rights_for_workers()
     else:
@@ -94,6 +95,19 @@ def _join(own_users: bool, descriptors: list[int], before: str) -> None:
         raise LayerUnavailableError(LAYER, f"joining what was built failed: {problem}", entered) from problem
 
 
+def _be_heard(overlay: Overlay) -> None:
+    """From now on the keeper hears of what the walls refuse without a trace; where that is not to be had, nobody does."""
+    try:
+        listener = seccomp.listen()
+    except OSError as problem:
+        overlay.unheard = f"no listener by seccomp: {problem.strerror}"
+        return
+    try:
+        overlay.listen(listener)
+    finally:
+        os.close(listener)
+
+
 def attach(address: str) -> Overlay:
     """The overlay that this process was started in by another process of the run.
 
@@ -102,7 +116,9 @@ def attach(address: str) -> Overlay:
     """
     try:
         channel = Channel.connected(address)
-        return Overlay(channel, *channel.ask({"ask": "read", "label": MAIN}))
+        overlay = Overlay(channel, *channel.ask({"ask": "read", "label": MAIN}))
+        overlay.listen()
+        return overlay
     except OSError as problem:
         raise LayerUnavailableError(
             LAYER, f"the keeper at {address!r} does not answer: {problem.strerror}"

@@ -14,6 +14,7 @@ from .changes import Change, LayerReader
 from .comparison import System
 from .construction import Layer
 from .layout import ancestors
+from .unheard import Hearing, Try
 from .wire import Channel
 
 LAYER: Final = "overlay"
@@ -31,10 +32,13 @@ class Overlay:
     :ivar silent: protected roots that are held, but read-only: what native code tries there leaves no trace.
     :ivar absent: writable places of the plan that do not exist.
     :ivar address: by which other processes of the run `attach`.
+    :ivar unheard: why tries that the walls refuse without a trace are not heard of; ``""`` where they are.
     :ivar keeper_pid: a process that ends by itself once no process of the run holds a connection to it.
     """
 
     _space_untouched: tuple[int, ...] | None = None
+    _hearing: Hearing | None = None
+    unheard = ""
 
     def __init__(self, channel: Channel, answer: dict[str, Any], descriptors: list[int], note: str = "") -> None:
         self._channel = channel
@@ -120,6 +124,37 @@ class Overlay:
             store = System.fstatvfs(descriptor)
             seen[device] = (store.f_bfree, store.f_ffree)
         return tuple(number for pair in seen.values() for number in pair)
+
+    def listen(self, listener: int | None = None) -> None:
+        """Hear of tries that the walls refuse without a trace, from `tries`.
+
+        :param listener: of `seccomp.listen`, for the keeper to hear; ``None`` where it does so already.
+        :raises OSError: the keeper is gone.
+        """
+        _, descriptors = self._channel.ask({"ask": "listen"}, [] if listener is None else [listener])
+        if descriptors:
+            self._hearing = Hearing(*descriptors)
+        else:
+            self.unheard = "the keeper has no listener"
+
+    def tries(self) -> list[Try]:
+        """What was tried in this stack since the last call; no system call where nothing was.
+
+        :raises OSError: the keeper is gone.
+        """
+        if self._hearing is None or not self._hearing.is_new() or os.getpid() != self._pid:
+            return []
+        return self.tries_left(self.label)
+
+    def tries_left(self, label: str) -> list[Try]:
+        """The tries in one stack of the run that nobody has asked for yet.
+
+        :raises OSError: the keeper is gone.
+        """
+        found: list[Try] = []
+        while taken := self._channel.ask({"ask": "tries", "label": label})[0]["tries"]:
+            found += (Try(*fields) for fields in taken)
+        return found
 
     def forget(self, path: str) -> None:
         """Read the layer at `path` no more: what is done there is the guard's own."""
@@ -222,20 +257,12 @@ class Overlay:
         """
         namespaces.set_capabilities(self._before_entering.without(_DANGEROUS))
 
-    def release_keeper(self) -> None:
-        """Close this process's connection: the keeper and its memory (some 12 MiB) go with the last one.
-
-        For a run without workers, launcher and `pristine`. The walls stand and `changes` works on; `pristine`,
-        `restack`, `labels` and `stack` do not any more.
-        """
-        self._channel.close()
-
     def close(self) -> None:
         """Close the connection and the layers; once all processes of the run did, or ended, the layers are gone.
 
         The process stays in the namespace for as long as it lives. A forked child closes its own copies only.
         """
-        self.release_keeper()
+        self._channel.close()
         self._close_descriptors()
 
     def _close_descriptors(self) -> None:

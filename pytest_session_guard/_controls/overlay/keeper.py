@@ -21,6 +21,7 @@ from ..._host import mounts, namespaces
 from . import construction
 from .construction import Builder, Construction
 from .layout import Layout, OverlayPlan, lay_out
+from .unheard import Ear
 
 MAIN: Final = "main"
 _START_TIMEOUT_S: Final = 20.0
@@ -54,6 +55,7 @@ class Keeper:
     address: str = ""
     stacks: list[Stack] = field(default_factory=list)
     pristine_stores: dict[str, list[str]] = field(default_factory=dict)
+    ear: Ear | None = None
 
     def build_stack(self, label: str) -> Stack:
         """Build the plan's layout in a fresh copy of the base.
@@ -90,6 +92,15 @@ class Keeper:
             if stack.label == label:
                 return stack
         raise LookupError(f"no stack of that label: {label!r}")
+
+    def label_of(self, thread: int) -> str:
+        """The stack that a thread of the run stands in; `MAIN` for one in a namespace of its own making."""
+        try:
+            namespace = os.stat(f"/proc/{thread}/ns/mnt").st_ino
+        except OSError:
+            return MAIN
+        matching = (stack.label for stack in self.stacks if os.fstat(stack.namespace_fd).st_ino == namespace)
+        return next(matching, MAIN)
 
     def extend(self, label: str, more: OverlayPlan, namespace_fd: int, root_fd: int) -> Stack:
         """Add places to the plan: in the stack of a process that stands in it already, and in all stacks to come.

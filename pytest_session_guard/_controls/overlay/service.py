@@ -13,6 +13,7 @@ from . import construction
 from .keeper import MAIN, Keeper, Stack, leave, open_own_namespace, open_root
 from .layout import OverlayPlan
 from .reasons import BUILDING, ENTERING, MOUNTING
+from .unheard import Ear
 from .wire import Channel, Listener
 
 _START_TIMEOUT_S: Final = 20.0
@@ -123,16 +124,31 @@ def serve(keeper: Keeper, first: Channel) -> None:
     poll.register(listener.fileno(), select.POLLIN)
     channels = {first.fileno(): first}
     poll.register(first.fileno(), select.POLLIN)
-    while channels:
-        for descriptor, _ in poll.poll():
+    # What a run left running waits in calls that are heard here, and would fail if nobody were.
+    while channels or keeper.ear is not None:
+        for descriptor, events in poll.poll():
             if descriptor == listener.fileno():
                 channel = listener.accept()
                 if channel is not None:
                     channels[channel.fileno()] = channel
                     poll.register(channel.fileno(), select.POLLIN)
+            elif keeper.ear is not None and descriptor == keeper.ear.listener:
+                listen(keeper, keeper.ear, events, poll)
             elif not heed(keeper, channels[descriptor]):
                 poll.unregister(descriptor)
                 channels.pop(descriptor).close()
+            elif keeper.ear is not None:
+                poll.register(keeper.ear.listener, select.POLLIN)
+
+
+def listen(keeper: Keeper, ear: Ear, events: int, poll: select.poll) -> None:
+    """Hear one call; once no process is left that could make one, never again."""
+    if events & select.POLLIN:
+        ear.hear()
+    else:
+        poll.unregister(ear.listener)
+        keeper.ear = None
+        ear.close()
 
 
 def heed(keeper: Keeper, channel: Channel) -> bool:
@@ -176,6 +192,13 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
         case "extend":
             more = OverlayPlan(tuple(request["writable"]), tuple(request["overlaid"]), keeper.plan.scratch)
             send_stack(keeper, channel, keeper.extend(request["label"], more, *descriptors))
+        case "listen":
+            if descriptors:
+                keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of)
+            channel.send({}, [] if keeper.ear is None else [keeper.ear.counter_fd])
+        case "tries":
+            tries = [] if keeper.ear is None else keeper.ear.take(request["label"])
+            channel.send({"tries": [attempt.to_message() for attempt in tries]})
         case "show":
             keeper.show_pristine(request["path"], *descriptors)
             channel.send({})

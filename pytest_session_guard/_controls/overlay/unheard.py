@@ -1,0 +1,214 @@
+"""Tries that the walls refuse without a trace, heard as they are made: hard links and renames out, flags, attributes.
+
+Nothing of them lands in an upper layer, so the keeper listens for the few system calls that can end so, writes down
+those that aim at a place that is not writable, and lets every one of them go on: whether it is refused is the kernel's
+affair. Whoever asks for the tries judges them by the policy, and by what became of them.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass
+from typing import Final
+
+from ..._host import processes, seccomp
+from .layout import OverlayPlan
+
+COUNTER_BYTES: Final = 8
+# More than these from one stack between two looks are counted, and not written down.
+KEPT_AT_MOST: Final = 1000
+_COMMAND_CHARACTERS: Final = 1000
+_TAKEN_AT_ONCE: Final = 10
+_PATH_BYTES: Final = 4096
+_PAGE_BYTES: Final = 4096
+_HERE: Final = 0xFFFFFF9C  # AT_FDCWD, as the lower half of a register
+
+# Where a call's paths lie among its arguments: pairs of (directory descriptor, path); None stands for the working
+# directory, and for a descriptor that is itself what is meant.
+_Spot = tuple[int | None, int | None]
+_SPOTS: Final[dict[str, tuple[_Spot, ...]]] = {
+    "rename": ((None, 0), (None, 1)),
+    "link": ((None, 0), (None, 1)),
+    "renameat": ((0, 1), (2, 3)),
+    "renameat2": ((0, 1), (2, 3)),
+    "linkat": ((0, 1), (2, 3)),
+    "setxattr": ((None, 0),),
+    "lsetxattr": ((None, 0),),
+    "fsetxattr": ((0, None),),
+    "setxattrat": ((0, 1),),
+    "ioctl": ((0, None),),
+}
+_FOLLOWING: Final = frozenset({"setxattr", "setxattrat"})
+_WORDS: Final = {
+    "rename": "rename",
+    "renameat": "rename",
+    "renameat2": "rename",
+    "link": "link",
+    "linkat": "link",
+    "lsetxattr": "setxattr",
+    "fsetxattr": "setxattr",
+    "setxattrat": "setxattr",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One try, as it was made; it may have succeeded.
+
+    :param path: what it aims at, symlinks on the way resolved.
+    :param other: the second path of a rename or a hard link, or ``""``.
+    :param pid: the thread that tried.
+    :param command: its command line.
+    """
+
+    operation: str
+    path: str
+    other: str
+    pid: int
+    command: str
+
+    def to_message(self) -> tuple[object, ...]:
+        """The try in a message."""
+        return astuple(self)
+
+
+class Hearing:
+    """The side of a process of the run: whether there were tries, at the price of a look into memory.
+
+    :param counter_fd: taken over.
+    """
+
+    def __init__(self, counter_fd: int) -> None:
+        try:
+            self._counter = mmap.mmap(counter_fd, COUNTER_BYTES, mmap.MAP_SHARED, mmap.PROT_READ)
+        finally:
+            os.close(counter_fd)
+        self._heard = self._counter[:]
+
+    def is_new(self) -> bool:
+        """Whether anything was tried, in any stack, since the last call."""
+        before, self._heard = self._heard, self._counter[:]
+        return before != self._heard
+
+
+class Ear:
+    """The keeper's side.
+
+    :param listener: see `seccomp.listen`; closed with `close`.
+    :param plan: the plan as it stands at the moment.
+    :param label_of: whose stack a thread stands in.
+    """
+
+    def __init__(self, listener: int, plan: Callable[[], OverlayPlan], label_of: Callable[[int], str]) -> None:
+        self.listener = listener
+        self.counter_fd = os.memfd_create("session-guard-tries", os.MFD_CLOEXEC)
+        os.ftruncate(self.counter_fd, COUNTER_BYTES)
+        self._plan, self._label_of = plan, label_of
+        self._kept: dict[str, list[Try]] = {}
+        self._count = 0
+
+    def hear(self) -> None:
+        """Take one call, and let it go on whatever comes of looking at it."""
+        try:
+            notification = seccomp.receive(self.listener)
+        except OSError:
+            return  # its thread was killed before it could be heard
+        try:
+            self._consider(notification)
+        except OSError:
+            # It ended while we looked, or is another user's: what it asked for is decided by the kernel all the same.
+            pass
+        finally:
+            self._answer(notification)
+
+    def _answer(self, notification: seccomp.Notification) -> None:
+        try:
+            seccomp.let_go_on(self.listener, notification)
+        except OSError:
+            pass  # killed meanwhile: nobody waits for the answer
+
+    def _consider(self, notification: seccomp.Notification) -> None:
+        paths = [_path_at(notification, spot) for spot in _SPOTS[notification.name]]
+        if not any(self._is_guarded(path) for path in paths) or not _exists(notification.thread, paths[0]):
+            return
+        if not seccomp.still_waits(self.listener, notification):
+            return
+        pid = notification.thread
+        command = processes.command_of(pid)[:_COMMAND_CHARACTERS]
+        # The guarded one first: a rename over something, or a link into a guarded place, is about the second.
+        guarded, *rest = sorted(paths, key=self._is_guarded, reverse=True)
+        other = rest[0] if rest else ""
+        operation = _WORDS.get(notification.name, notification.name)
+        kept = self._kept.setdefault(self._label_of(pid), [])
+        if len(kept) < KEPT_AT_MOST:
+            kept.append(Try(operation, guarded, other, pid, command))
+        self._count += 1
+        os.pwrite(self.counter_fd, self._count.to_bytes(COUNTER_BYTES, "little"), 0)
+
+    def _is_guarded(self, path: str) -> bool:
+        """Whether the walls stand at a path: the longest prefix that the plan names is none that may be written."""
+        plan = self._plan()
+        places = [(len(place), False) for place in plan.writable if _lies_in(path, place)]
+        places += [(len(place), True) for place in plan.overlaid if _lies_in(path, place)]
+        return max(places, default=(0, True))[1]
+
+    def take(self, label: str) -> list[Try]:
+        """The tries from one stack that nobody has taken yet, as many as go into one message; none when all are."""
+        kept = self._kept.get(label, [])
+        taken, self._kept[label] = kept[:_TAKEN_AT_ONCE], kept[_TAKEN_AT_ONCE:]
+        return taken
+
+    def close(self) -> None:
+        """Stop listening; the calls that were heard fail from then on in whatever process is left."""
+        os.close(self.listener)
+        os.close(self.counter_fd)
+
+
+def _lies_in(path: str, place: str) -> bool:
+    return path == place or path.startswith(place.rstrip("/") + "/")
+
+
+def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
+    """The path that a call means.
+
+    :raises OSError: the thread is gone, or may not be looked at.
+    """
+    directory, place = spot
+    thread, arguments = notification.thread, notification.arguments
+    if place is None:
+        return os.readlink(f"/proc/{thread}/fd/{_descriptor(arguments[directory or 0])}")
+    name = os.fsdecode(b"".join(_string(thread, arguments[place])))
+    if not name.startswith("/"):
+        number = _HERE if directory is None else arguments[directory] & 0xFFFFFFFF
+        base = f"/proc/{thread}/cwd" if number == _HERE else f"/proc/{thread}/fd/{_descriptor(number)}"
+        name = os.path.join(os.readlink(base), name).rstrip("/")
+    if notification.name in _FOLLOWING:
+        return os.path.realpath(name)
+    above, _, last = name.rpartition("/")
+    return os.path.normpath(os.path.join(os.path.realpath(above or "/"), last))
+
+
+def _descriptor(argument: int) -> int:
+    return argument & 0x7FFFFFFF
+
+
+def _string(thread: int, address: int) -> Iterator[bytes]:
+    """A C string of another process, piece by piece: it may end just before a page that is not there."""
+    memory = os.open(f"/proc/{thread}/mem", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        end = address + _PATH_BYTES
+        while address < end:
+            piece, zero, _ = os.pread(memory, _PAGE_BYTES - address % _PAGE_BYTES, address).partition(b"\0")
+            yield piece
+            if zero:
+                return
+            address += len(piece)
+    finally:
+        os.close(memory)
+
+
+def _exists(thread: int, path: str) -> bool:
+    """Whether something stands at a path as the thread sees it: what is not there cannot be hurt."""
+    return os.path.lexists(f"/proc/{thread}/root{path}")

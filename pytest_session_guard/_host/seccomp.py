@@ -1,0 +1,181 @@
+"""Seccomp's user notification: a second process hears of chosen system calls before they happen, and lets them go on.
+
+Nothing is refused by it. It hears of the calls that a wall refuses without a trace, so they are few and rare ones: each
+costs the caller a turn of the listening process. All others run through a filter of some twenty instructions.
+
+Facts: seccomp(2), seccomp_unotify(2); a listener needs Linux 5.5, `CAP_SYS_ADMIN` in its user namespace, and no other
+listener above it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from .syscalls import call, syscall
+
+FS_IOC_SETFLAGS: Final = 0x40086602
+FS_IOC_FSSETXATTR: Final = 0x401C5820
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    """An architecture: its audit word, the number of ``seccomp``, and the numbers of the calls that are heard."""
+
+    word: int
+    seccomp: int
+    calls: Mapping[str, int]
+
+
+_SAME_EVERYWHERE: Final = {"setxattrat": 463}
+_MACHINES: Final = {
+    "x86_64": _Machine(
+        0xC000003E,
+        317,
+        {
+            "ioctl": 16,
+            "rename": 82,
+            "link": 86,
+            "setxattr": 188,
+            "lsetxattr": 189,
+            "fsetxattr": 190,
+            "renameat": 264,
+            "linkat": 265,
+            "renameat2": 316,
+            **_SAME_EVERYWHERE,
+        },
+    ),
+    "aarch64": _Machine(
+        0xC00000B7,
+        277,
+        {
+            "setxattr": 5,
+            "lsetxattr": 6,
+            "fsetxattr": 7,
+            "ioctl": 29,
+            "linkat": 37,
+            "renameat": 38,
+            "renameat2": 276,
+            **_SAME_EVERYWHERE,
+        },
+    ),
+}
+# Which calls are heard only with certain arguments: the argument's place, and what it has to be.
+_CONDITIONS: Final = {"ioctl": (1, (FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR))}
+
+_SET_MODE_FILTER: Final = 1
+_SPECULATION_ALLOWED: Final = 1 << 2
+_NEW_LISTENER: Final = 1 << 3
+_WAIT_KILLABLE: Final = 1 << 5
+_ALLOW: Final = 0x7FFF0000
+_NOTIFY: Final = 0x7FC00000
+_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
+
+_RECEIVE: Final = 0xC0502100
+_SEND: Final = 0xC0182101
+_IS_VALID: Final = 0x40082102
+_CONTINUE: Final = 1
+_NOTIFICATION: Final = struct.Struct("=QIIiIQ6Q")
+_ANSWER: Final = struct.Struct("=QqiI")
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A thread that waits in a system call.
+
+    :param thread: its id in the listener's process namespace.
+    :param name: the call.
+    """
+
+    token: int
+    thread: int
+    name: str
+    arguments: tuple[int, ...]
+
+
+def listen() -> int:
+    """Filter the calling thread and all that it starts from now on, for good.
+
+    :returns: the listener. Once it is closed everywhere, the calls that it heard fail with ENOSYS, so whoever holds it
+        holds it for as long as `is_abandoned` does not say otherwise.
+    :raises OSError: EACCES without the right; EBUSY under another listener; ENOSYS, EINVAL where the kernel has none.
+    """
+    machine = _machine()
+    if machine is None:
+        raise OSError(errno.ENOSYS, f"not known for {os.uname().machine}")
+    program = _program(machine)
+    code = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
+    flags = _NEW_LISTENER | _SPECULATION_ALLOWED
+    try:
+        return syscall(machine.seccomp, _SET_MODE_FILTER, flags | _WAIT_KILLABLE, header)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:
+            raise
+        # Before 5.19: a signal may interrupt a call that waits here, which then is made, and heard, again.
+        return syscall(machine.seccomp, _SET_MODE_FILTER, flags, header)
+
+
+def receive(listener: int) -> Notification:
+    """The next call; waits for one.
+
+    :raises OSError: ENOENT: its thread was killed meanwhile.
+    """
+    buffer = ctypes.create_string_buffer(_NOTIFICATION.size)
+    call("ioctl", listener, _RECEIVE, buffer)
+    token, thread, _, number, _, _, *arguments = _NOTIFICATION.unpack(buffer.raw)
+    return Notification(token, thread, _NAMES.get(number, str(number)), tuple(arguments))
+
+
+def let_go_on(listener: int, notification: Notification) -> None:
+    """Have the kernel make the call as if nobody had listened.
+
+    :raises OSError: ENOENT: its thread was killed meanwhile.
+    """
+    call("ioctl", listener, _SEND, _ANSWER.pack(notification.token, 0, 0, _CONTINUE))
+
+
+def still_waits(listener: int, notification: Notification) -> bool:
+    """Whether the thread still waits in that call: what was read of its memory and of ``/proc`` was its own."""
+    try:
+        call("ioctl", listener, _IS_VALID, struct.pack("=Q", notification.token))
+    except OSError:
+        return False
+    return True
+
+
+def _machine() -> _Machine | None:
+    return _MACHINES.get(os.uname().machine)
+
+
+def _program(machine: _Machine) -> bytes:
+    """The filter: ``_NOTIFY`` for the calls that are heard, ``_ALLOW`` for everything else, other architectures too."""
+    lines = [_line(_LOAD, _ARCHITECTURE_AT), _line(_JUMP_IF_EQUAL, machine.word, 1, 0), _line(_RETURN, _ALLOW)]
+    lines.append(_line(_LOAD, _NUMBER_AT))
+    for name, number in machine.calls.items():
+        body = list(_when_called(name))
+        lines += [_line(_JUMP_IF_EQUAL, number, 0, len(body)), *body]
+    lines.append(_line(_RETURN, _ALLOW))
+    return b"".join(lines)
+
+
+def _when_called(name: str) -> Iterable[bytes]:
+    if name not in _CONDITIONS:
+        return (_line(_RETURN, _NOTIFY),)
+    place, values = _CONDITIONS[name]
+    # The lower half of the argument: the kernel takes these as 32 bits.
+    checks = (_line(_JUMP_IF_EQUAL, value, len(values) - index, 0) for index, value in enumerate(values))
+    return (_line(_LOAD, _ARGUMENTS_AT + 8 * place), *checks, _line(_RETURN, _ALLOW), _line(_RETURN, _NOTIFY))
+
+
+def _line(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, operand)
+
+
+_NAMES: Final = {number: name for name, number in getattr(_machine(), "calls", {}).items()}
