@@ -49,9 +49,10 @@ def measure(base: str, home: str, witnessed: bool) -> dict[str, float]:
     if witnessed:
         plan = overlay.OverlayPlan(plan.writable, plan.overlaid, scratch, overlay.witness_places())
     inside: list[overlay.Overlay] = []
-    found = {"read file (us)": read_us(home)}
+    found = {"read file (us)": read_us(home), "rename in a temp directory (us)": rename_us(base)}
     found["enter"] = elapsed_ms(lambda: inside.append(overlay.enter(plan, for_workers=True)))
     found["read file inside (us)"] = read_us(home)
+    found["rename inside, heard by the keeper (us)"] = rename_us(base)
     guard = inside[0]
     found["changes, nothing new (us)"] = elapsed_ms(lambda: [guard.changes() for _ in range(LOOKS)]) / LOOKS * 1000
     with open(os.path.join(home, "d0", "new"), "w") as file:
@@ -72,6 +73,20 @@ def read_us(home: str) -> float:
                 file.read()
 
     return elapsed_ms(read) / READS * 1000
+
+
+def rename_us(base: str) -> float:
+    with tempfile.TemporaryDirectory(dir=os.path.join(base, "tmp")) as place:
+        first, second = os.path.join(place, "a"), os.path.join(place, "b")
+        with open(first, "w"):
+            pass
+
+        def rename() -> None:
+            for _ in range(LOOKS):
+                os.rename(first, second)
+                os.rename(second, first)
+
+        return elapsed_ms(rename) / LOOKS * 500
 
 
 def use_pristine(guard: overlay.Overlay, home: str) -> None:
@@ -125,10 +140,10 @@ def main() -> None:
         print(json.dumps(table, indent=2))
         return
     small, huge, witnessed_table = table.values()
-    print(f"{'':32}{'1000':>12}{options.files:>12}{'ratio':>8}{'witnesses':>12}   (ms unless said otherwise)")
+    print(f"{'':40}{'1000':>12}{options.files:>12}{'ratio':>8}{'witnesses':>12}   (ms unless said otherwise)")
     for name, figure in small.items():
         ratio = huge[name] / figure
-        print(f"{name:32}{figure:12.3f}{huge[name]:12.3f}{ratio:8.2f}{witnessed_table[name]:12.3f}")
+        print(f"{name:40}{figure:12.3f}{huge[name]:12.3f}{ratio:8.2f}{witnessed_table[name]:12.3f}")
 
 
 if __name__ == "__main__":

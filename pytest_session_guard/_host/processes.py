@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import time
 from typing import Final
 
@@ -31,6 +32,22 @@ def children(pid: int | str = "self") -> list[int]:
             return [int(word) for word in file.read().split()]
     except OSError:
         return []
+
+
+def memory_of(pid: int, address: int, length: int) -> bytes:
+    """A stretch of another process's memory, or the beginning of it that is there.
+
+    :raises OSError: it is gone, may not be looked at, or has nothing there (EFAULT).
+    """
+    import ctypes
+
+    from pytest_session_guard._host import syscalls
+
+    buffer = ctypes.create_string_buffer(length)
+    ours = struct.pack("@PN", ctypes.addressof(buffer), length)
+    theirs = struct.pack("@PN", address, length)
+    read = syscalls.call("process_vm_readv", pid, ours, 1, theirs, 1, 0)
+    return buffer.raw[:read]
 
 
 def command_of(pid: int) -> str:

@@ -40,6 +40,8 @@ _SPOTS: Final[dict[str, tuple[_Spot, ...]]] = {
     "setxattrat": ((0, 1),),
     "ioctl": ((0, None),),
 }
+_RESOLVED: Final[dict[str, tuple[int, int, str]]] = {}
+_RESOLVED_AT_MOST: Final = 1000
 _FOLLOWING: Final = frozenset({"setxattr", "setxattrat"})
 _WORDS: Final = {
     "rename": "rename",
@@ -187,7 +189,21 @@ def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
     if notification.name in _FOLLOWING:
         return os.path.realpath(name)
     above, _, last = name.rpartition("/")
-    return os.path.normpath(os.path.join(os.path.realpath(above or "/"), last))
+    return os.path.normpath(os.path.join(_resolved(above or "/"), last))
+
+
+def _resolved(directory: str) -> str:
+    """Its real path; looked up once for as long as the name leads to the same directory."""
+    try:
+        found = os.stat(directory)
+    except OSError:
+        return os.path.realpath(directory)
+    known = _RESOLVED.get(directory)
+    if known is None or known[:2] != (found.st_dev, found.st_ino):
+        if len(_RESOLVED) >= _RESOLVED_AT_MOST:
+            _RESOLVED.clear()
+        known = _RESOLVED[directory] = (found.st_dev, found.st_ino, os.path.realpath(directory))
+    return known[2]
 
 
 def _descriptor(argument: int) -> int:
@@ -196,17 +212,14 @@ def _descriptor(argument: int) -> int:
 
 def _string(thread: int, address: int) -> Iterator[bytes]:
     """A C string of another process, piece by piece: it may end just before a page that is not there."""
-    memory = os.open(f"/proc/{thread}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        end = address + _PATH_BYTES
-        while address < end:
-            piece, zero, _ = os.pread(memory, _PAGE_BYTES - address % _PAGE_BYTES, address).partition(b"\0")
-            yield piece
-            if zero:
-                return
-            address += len(piece)
-    finally:
-        os.close(memory)
+    end = address + _PATH_BYTES
+    while address < end:
+        read = processes.memory_of(thread, address, _PAGE_BYTES - address % _PAGE_BYTES)
+        piece, zero, _ = read.partition(b"\0")
+        yield piece
+        if zero:
+            return
+        address += len(piece)
 
 
 def _exists(thread: int, path: str) -> bool:
