@@ -34,7 +34,7 @@ class Artifacts(Protocol):
     paths: dict[str, Identity]
 
     def is_own(self, identity: Identity) -> bool | None:
-        """Whether the run made this object; ``None`` when the file system cannot tell it from a later one."""
+        """Whether the run made this object; ``None`` when nothing tells it from a later one with its number."""
 
     def settle(self) -> None:
         """Look at what was about to be created."""

@@ -12,11 +12,12 @@ import stat
 from builtins import len, list, set, str  # noqa: A004 - captured: tests mock builtins
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._host.fsops import Raw, stamp_clock_ns
-from pytest_session_guard._host.identity import birth_ns
+from pytest_session_guard._host.identity import identity_from_stat
 
 # Between an audit event and the system call lie microseconds; a descheduled process may need longer.
 SETTLE_WINDOW_NS: Final = 2_000_000_000
@@ -29,6 +30,11 @@ def grain_ns(moment_ns: int) -> int:
     if moment_ns % 10_000_000 == 0:
         return 10_000_000  # exFAT
     return 1_000 if moment_ns % 1_000 == 0 else 0
+
+
+def is_just_made(moment_ns: int, intended_ns: int) -> bool:
+    """Whether a time stamp lies between an intent and the end of the time that a slow thread is given."""
+    return intended_ns - grain_ns(moment_ns) <= moment_ns <= intended_ns + SETTLE_WINDOW_NS
 
 
 class Ownership:
@@ -81,15 +87,18 @@ class Ownership:
             found = Raw.lstat(path)
         except OSError:
             return stamp_clock_ns() > intended_ns + SETTLE_WINDOW_NS  # an intent without an object is nothing
-        born = birth_ns(path, found)
-        identity = Identity(found.st_dev, found.st_ino, born)
-        # Without a birth time the change time is the best there is: it cannot be set from outside.
-        moment = found.st_ctime_ns if born is None else born
-        just_made = intended_ns - grain_ns(moment) <= moment <= intended_ns + SETTLE_WINDOW_NS
+        identity = identity_from_stat(path, found)
         # With a second name it may be an object that somebody else made a moment before.
         only_name = found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
-        if not (just_made and only_name) and self.is_own(identity) is not True:
-            return True
+        if self.is_own(identity) is not True:
+            # Without a birth time the change time is the best there is: it cannot be set from outside.
+            made_ns = found.st_ctime_ns if identity.birth_ns is None else identity.birth_ns
+            if not (only_name and is_just_made(made_ns, intended_ns)):
+                return True
+            if identity.birth_ns is None and not is_just_made(found.st_mtime_ns, intended_ns):
+                # A rename sets the change time too: it may be an old object that somebody moved here at this moment. The
+                # run may write to it, as what it was about to make; the proof for a removal is left out.
+                identity = replace(identity, handle=None)
         self.claim(path, identity, stat.S_ISDIR(found.st_mode) or directory)
         return True
 
@@ -138,7 +147,8 @@ class Ownership:
             found = Raw.lstat(path)
         except OSError:
             return False
-        return self.paths.get(path) == Identity(found.st_dev, found.st_ino, birth_ns(path, found))
+        known = self.paths.get(path)
+        return known is not None and known.is_same_object(identity_from_stat(path, found)) is not False
 
     def _rename(self, source: str, target: str) -> None:
         inside = [path for path in list(self.paths) if path == source or path.startswith(source + "/")]
@@ -185,14 +195,12 @@ class Ownership:
         self.learn(self._others())
 
     def is_own(self, identity: Identity) -> bool | None:
-        """Whether the run made this very object; ``None`` when its file system cannot tell it from a later one."""
-        if identity not in self._by_number.get((identity.device, identity.inode), ()):
-            return False
-        return None if identity.birth_ns is None else True
+        """Whether the run made this very object; ``None`` when nothing tells it from a later one with its number."""
+        return identity.is_among(self._by_number.get((identity.device, identity.inode), ()))
 
     def _knows(self, path: str, found: os.stat_result) -> bool:
         known = self._by_number.get((found.st_dev, found.st_ino))
-        return known is not None and Identity(found.st_dev, found.st_ino, birth_ns(path, found)) in known
+        return known is not None and identity_from_stat(path, found).is_among(known) is not False
 
     def learn(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Take in what the run's other processes created, moved and removed."""

@@ -21,7 +21,7 @@ from pytest_session_guard._core.restoring import How, Preimage, state_of
 from pytest_session_guard._host.copying import copy_content, listed_xattrs
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import OwnPath, Raw
-from pytest_session_guard._host.identity import birth_ns
+from pytest_session_guard._host.identity import identity_from_stat
 
 COPY_ATTEMPTS: Final = 3
 COPY: Final = ".copy"
@@ -86,7 +86,7 @@ class Preimages:
         if stat.S_ISLNK(found.st_mode):
             self._record(path, found, "symlink", target=Raw.readlink(path))
             return
-        identity = Identity(found.st_dev, found.st_ino, birth_ns(path, found))
+        identity = identity_from_stat(path, found)
         held = self._recorded.get((path, identity))
         if held == "copy" or (held == "link" and removal):
             return
@@ -153,7 +153,7 @@ class Preimages:
     def _record(
         self, path: str, found: os.stat_result, how: How, *, copy: str = "", target: str = "", names: int = 1
     ) -> None:
-        identity = Identity(found.st_dev, found.st_ino, birth_ns(path, found))
+        identity = identity_from_stat(path, found)
         if self._recorded.get((path, identity)) == how:
             return
         image = Preimage(
@@ -177,12 +177,15 @@ class Preimages:
 
 
 def store_name(path: str, identity: Identity) -> str:
-    """The name of an object in the store: its identity, and the path where inode numbers may come again."""
+    """The name of an object in the store: its identity, and the path where nothing else tells a number that comes again."""
+    number = f"{identity.device:x}-{identity.inode:x}"
     if identity.birth_ns is not None:
-        return f"{identity.device:x}-{identity.inode:x}-{identity.birth_ns:x}"
+        return f"{number}-{identity.birth_ns:x}"
     import zlib
 
-    return f"{identity.device:x}-{identity.inode:x}-at-{zlib.crc32(os.fsencode(path)):08x}"
+    if identity.handle is not None:
+        return f"{number}-of-{zlib.crc32(identity.handle.encode()):08x}"  # a handle may be too long for a name
+    return f"{number}-at-{zlib.crc32(os.fsencode(path)):08x}"
 
 
 def _lstat(path: str) -> os.stat_result | None:

@@ -32,18 +32,21 @@ class Identity:
     """Which object stands at a path.
 
     The inode number alone proves nothing: ext4 hands it out again at once. Birth time settles it where the file
-    system has one.
+    system has one, else the file handle, which has the number's generation in it.
 
     :param birth_ns: creation time in nanoseconds (statx), or ``None`` where the file system keeps none.
+    :param handle: the file handle, asked for only where there is no birth time; ``None`` where there is none either.
     """
 
     device: int
     inode: int
     birth_ns: int | None = None
+    handle: str | None = None
 
-    def to_json(self) -> list[int | None]:
+    def to_json(self) -> list[int | str | None]:
         """The identity as a JSON array."""
-        return [self.device, self.inode, self.birth_ns]
+        known: list[int | str | None] = [self.device, self.inode, self.birth_ns]
+        return known if self.handle is None else [*known, self.handle]
 
     @classmethod
     def parse(cls, value: object) -> Identity:
@@ -54,7 +57,24 @@ class Identity:
         match value:
             case [int() as device, int() as inode, (int() | None) as birth_ns]:
                 return cls(device, inode, birth_ns)
-        raise ValueError(f"an identity is [device, inode, birth_ns], got {value!r}")
+            case [int() as device, int() as inode, (int() | None) as birth_ns, (str() | None) as handle, *_newer]:
+                return cls(device, inode, birth_ns, handle)
+        raise ValueError(f"an identity is [device, inode, birth_ns, handle], got {value!r}")
+
+    def is_same_object(self, other: Identity) -> bool | None:
+        """Whether both are one object; ``None`` when nothing but the number says so, which may have come again."""
+        if (self.device, self.inode, self.birth_ns) != (other.device, other.inode, other.birth_ns):
+            return False
+        if self.birth_ns is not None:
+            return True
+        if self.handle is None or other.handle is None:
+            return None
+        return self.handle == other.handle
+
+    def is_among(self, known: Iterable[Identity]) -> bool | None:
+        """Whether it is one of some objects; ``None`` when it may be one, and nothing can tell."""
+        answers = {self.is_same_object(other) for other in known}
+        return True if True in answers else None if None in answers else False
 
 
 @dataclass(frozen=True, slots=True)

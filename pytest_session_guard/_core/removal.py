@@ -13,7 +13,7 @@ from pytest_session_guard._core.records import Identity
 
 NOT_RECORDED = "its creation by this run is not recorded"
 ANOTHER_OBJECT = "another object stands there now"
-NOT_TELLABLE = "its file system cannot tell it from a later object with the same number"
+NOT_TELLABLE = "neither a birth time nor a file handle tells it from a later object with the same number"
 OLDER_THAN_RUN = "its {what} time is before the start of the run"
 NOT_ITS_PLACE = "it lies outside the places where the run may remove"
 THROUGH_SYMLINK = "a symlink is on the way to it"
@@ -30,7 +30,7 @@ class Fact:
     :param entries: names in a directory; ``None`` when they cannot be listed.
     :param recorded: the ledger has the creation of an object at this path, or of this object at another path.
     :param tagged: the object carries this run's marker.
-    :param same_object: it is the recorded object; ``None`` when the file system cannot tell.
+    :param same_object: it is the recorded object; ``None`` when nothing can tell.
     :param start_ns: the run's start by the clock of this file system.
     :param ctime_ns: the time of its last change of any kind, which cannot be set from outside.
     :param end_ns: the last sign of life of a run that is over; ``None`` while it lives.

@@ -125,7 +125,7 @@ def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
     Left out are objects that the run itself had made (another process of it kept them before it knew) and new names of
     objects that the run had renamed. Where a path has several, somebody else replaced it meanwhile: the last one counts.
     """
-    made = {tuple(record["identity"]) for record in iter_kind(records, "created") if "identity" in record}
+    made = {Identity.parse(record["identity"]) for record in iter_kind(records, "created") if "identity" in record}
     first: dict[Identity, Preimage] = {}
     copies: dict[Identity, str] = {}
     latest: dict[str, Preimage] = {}
@@ -133,7 +133,7 @@ def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
         (Preimage.parse(record) for record in iter_kind(records, "preimage")), key=lambda image: image.time_ns
     )
     for image in found:
-        if tuple(image.identity.to_json()) in made:
+        if image.identity in made:
             continue
         # Size, mode and times are those of the first record: later ones were taken when the object had changed already.
         original = first.setdefault(image.identity, image)

@@ -81,7 +81,7 @@ class RecordedArtifacts:
     def __init__(self, records: Iterable[Mapping[str, Any]]) -> None:
         self.paths: dict[str, Identity] = {}
         self.announced: set[str] = set()
-        self._objects: set[Identity] = set()
+        self._by_number: dict[tuple[int, int], set[Identity]] = {}
         for record in records:
             self._learn(record)
 
@@ -90,8 +90,8 @@ class RecordedArtifacts:
             case {"kind": "intent", "path": str() as path}:
                 self.announced.add(path)
             case {"kind": "created", "path": str() as path, "identity": identity}:
-                self.paths[path] = Identity.parse(identity)
-                self._objects.add(self.paths[path])
+                found = self.paths[path] = Identity.parse(identity)
+                self._by_number.setdefault((found.device, found.inode), set()).add(found)
             case {"kind": "moved", "path": str() as source, "to": str() as target}:
                 self._move(source, target)
 
@@ -107,10 +107,8 @@ class RecordedArtifacts:
         return sorted({*self.paths, *self.announced})
 
     def is_own(self, identity: Identity) -> bool | None:
-        """Whether the run made this very object; ``None`` when its file system cannot tell it from a later one."""
-        if identity not in self._objects:
-            return False
-        return None if identity.birth_ns is None else True
+        """Whether the run made this very object; ``None`` when nothing tells it from a later one with its number."""
+        return identity.is_among(self._by_number.get((identity.device, identity.inode), ()))
 
     def settle(self) -> None:
         """Nothing to do: what was not settled while the run lived stays unsettled."""

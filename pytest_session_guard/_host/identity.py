@@ -1,4 +1,4 @@
-"""Which object stands at a path: real directories by the kernel's word, identities with birth times."""
+"""Which object stands at a path: real directories by the kernel's word, identities that tell objects apart."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pytest_session_guard._core.records import Identity
+from pytest_session_guard._host.handles import AT_EMPTY_PATH, AT_FDCWD, file_handle
 
-AT_FDCWD: Final = -100
 AT_SYMLINK_NOFOLLOW: Final = 0x100
-AT_EMPTY_PATH: Final = 0x1000
 STATX_BTIME: Final = 0x800
 MAX_LINKS: Final = 40  # the kernel's own limit (path_resolution(7))
 
@@ -207,7 +206,14 @@ def identity_of(path: str | bytes | int, dir_fd: int | None = None) -> Identity:
         if isinstance(path, int)
         else _Primitives.stat(path, dir_fd=dir_fd, follow_symlinks=False)
     )
-    return Identity(found.st_dev, found.st_ino, birth_ns(path, found, dir_fd))
+    return identity_from_stat(path, found, dir_fd)
+
+
+def identity_from_stat(path: str | bytes | int, found: os.stat_result, dir_fd: int | None = None) -> Identity:
+    """The identity of an object that was just looked at: its birth time, or where there is none its file handle."""
+    born = birth_ns(path, found, dir_fd)
+    handle = file_handle(path, dir_fd) if born is None else None
+    return Identity(found.st_dev, found.st_ino, born, handle)
 
 
 def birth_ns(path: str | bytes | int, found: os.stat_result, dir_fd: int | None = None) -> int | None:
@@ -269,15 +275,14 @@ _STATX_EVERYTHING: Final = 0xFFF
 
 
 def look(path: str, dir_fd: int | None = None) -> Sight:
-    """An object's identity, mode and times in one system call where the platform has one.
+    """An object's identity, mode and times: one system call where there is statx and a birth time.
 
     :raises OSError: nothing stands there.
     """
     call = _statx()
     if call is None:
         found = _Primitives.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-        identity = Identity(found.st_dev, found.st_ino, birth_ns(path, found, dir_fd))
-        return Sight(identity, found.st_mode, found.st_mtime_ns, found.st_ctime_ns)
+        return Sight(identity_from_stat(path, found, dir_fd), found.st_mode, found.st_mtime_ns, found.st_ctime_ns)
     function, make_buffer = call
     buffer = make_buffer()
     start = AT_FDCWD if dir_fd is None else dir_fd
@@ -290,7 +295,7 @@ def look(path: str, dir_fd: int | None = None) -> Sight:
     )
     birth = born * 1_000_000_000 + born_part if mask & STATX_BTIME else None
     return Sight(
-        Identity(os.makedev(major, minor), inode, birth),
+        Identity(os.makedev(major, minor), inode, birth, file_handle(path, dir_fd) if birth is None else None),
         mode,
         modified * 1_000_000_000 + modified_part,
         changed * 1_000_000_000 + changed_part,

@@ -91,14 +91,15 @@ def check_ledger(state_directory: str) -> Finding:
         return _failed("ledger", gives, f"cannot be written to ({problem.strerror})")
     try:
         problem_of_locks = _try_locks(f"{scratch}/lock")
-        has_birth_times = identity_of(scratch).birth_ns is not None
+        identity = identity_of(scratch)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if problem_of_locks:
         return _failed("ledger", gives, f"native file locks are not to be had there: {problem_of_locks}")
-    if not has_birth_times:
+    if identity.birth_ns is None and identity.handle is None:
         reason = (
-            "its file system keeps no birth times, so files made there by a run can only be told apart by their marker"
+            "its file system keeps no birth times and gives no file handles (overlay mounts do not), so files made there "
+            "by a run can only be told apart by their marker"
         )
         return Finding("ledger", "partial", gives, reason, advice_for("ledger", reason))
     return Finding("ledger", "enforced", gives)

@@ -14,6 +14,8 @@ from pytest_session_guard._controls import ownership as ownership_module
 from pytest_session_guard._controls.ownership import SETTLE_WINDOW_NS, Ownership, grain_ns
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Identity
+from pytest_session_guard._host import identity as identity_module
+from pytest_session_guard._host.handles import file_handle
 from pytest_session_guard._host.identity import identity_of
 
 
@@ -150,19 +152,97 @@ def test_the_grain_of_a_stamp_is_seen_in_its_zeros(moment_ns: int, grain: int) -
 def test_on_a_file_system_with_one_second_times_creations_are_still_ours(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def in_seconds(path: str, found: os.stat_result) -> int:
+    def in_seconds(path: str, found: os.stat_result, dir_fd: int | None = None) -> int:
         return found.st_ctime_ns // 1_000_000_000 * 1_000_000_000
 
-    monkeypatch.setattr(ownership_module, "birth_ns", in_seconds)
+    monkeypatch.setattr(identity_module, "birth_ns", in_seconds)
     path = run.create(tmp_path / "a")
 
     assert run.owns(path)
 
 
-def test_without_birth_times_the_ledger_cannot_tell_for_a_removal(
+@pytest.fixture
+def no_birth_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system that keeps none: the bit that stands for them is never set."""
+    monkeypatch.setattr(identity_module, "STATX_BTIME", 0)
+
+
+def replace_until_the_number_comes_again(path: Path) -> None:
+    number = path.stat().st_ino
+    for _ in range(5_000):
+        path.unlink()
+        path.write_bytes(b"somebody else's")
+        if path.stat().st_ino == number:
+            return
+    pytest.skip("this file system did not give a number out again")
+
+
+@pytest.mark.usefixtures("no_birth_times")
+def test_without_birth_times_the_file_handle_proves_the_object(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    run.ownership.settle()
+
+    assert run.owns(path)
+    assert run.ownership.is_own(identity_of(str(path))) is True
+    assert run.records[1]["identity"] == [*identity_of(str(path)).to_json()[:2], None, file_handle(str(path))]
+
+
+@pytest.mark.usefixtures("no_birth_times")
+def test_without_birth_times_an_inode_number_that_comes_again_is_not_ours(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    run.ownership.settle()
+    replace_until_the_number_comes_again(path)
+
+    assert not run.owns(path)
+    assert run.ownership.is_own(identity_of(str(path))) is False
+
+
+@pytest.mark.usefixtures("no_birth_times")
+def test_disarmed_an_inode_number_that_comes_again_is_taken_for_ours(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ownership_module, "birth_ns", lambda path, found: None)
+    monkeypatch.setattr(identity_module, "file_handle", lambda path, dir_fd=None: "1-the same for all")
+    path = run.create(tmp_path / "a")
+    run.ownership.settle()
+    replace_until_the_number_comes_again(path)
+
+    assert run.owns(path)
+    assert run.ownership.is_own(identity_of(str(path))) is True
+
+
+@pytest.mark.usefixtures("no_birth_times")
+def test_without_birth_times_an_old_object_that_is_moved_to_an_announced_path_is_never_removed(
+    run: Run, tmp_path: Path
+) -> None:
+    real, path = tmp_path / "real", tmp_path / "a"
+    real.write_bytes(b"a live application's, from last year")
+    os.utime(real, ns=(1, 1))
+    run.ownership.intend(str(path), False)
+    real.rename(path)
+    run.ownership.settle()
+
+    assert run.ownership.is_own(identity_of(str(path))) is None
+
+
+@pytest.mark.usefixtures("no_birth_times")
+def test_a_record_without_a_handle_neither_proves_nor_disproves(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"made by a version that knew no handles")
+    found = path.lstat()
+    run.ownership.learn([{"kind": "created", "path": str(path), "identity": [found.st_dev, found.st_ino, None]}])
+
+    assert run.owns(path)
+    assert run.ownership.is_own(identity_of(str(path))) is None
+    run.ownership.moved(str(path), str(tmp_path / "no" / "where"))
+    run.ownership.settle()
+    assert set(run.ownership.paths) == {str(path)}
+
+
+@pytest.mark.usefixtures("no_birth_times")
+def test_without_birth_times_and_handles_the_ledger_cannot_tell_for_a_removal(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identity_module, "file_handle", lambda path, dir_fd=None: None)
     path = run.create(tmp_path / "a")
     found = path.lstat()
 

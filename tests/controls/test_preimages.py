@@ -370,5 +370,8 @@ def test_how_things_are_left_is_written_down(scene: Scene) -> None:
 def test_names_in_the_store_tell_objects_apart() -> None:
     assert store_name("/a", Identity(1, 2, 3)) == store_name("/b", Identity(1, 2, 3))
     assert store_name("/a", Identity(1, 2, 3)) != store_name("/a", Identity(1, 2, 4))
-    # Without a birth time the same number may be another object: then each path has a name of its own.
+    assert store_name("/a", Identity(1, 2, None, "h")) == store_name("/b", Identity(1, 2, None, "h"))
+    assert store_name("/a", Identity(1, 2, None, "h")) != store_name("/a", Identity(1, 2, None, "i"))
+    assert len(store_name("/a", Identity(1, 2, None, "h" * 260))) < 100
+    # With neither birth time nor handle the same number may be another object: then each path has a name of its own.
     assert store_name("/a", Identity(1, 2)) != store_name("/b", Identity(1, 2))

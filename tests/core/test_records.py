@@ -86,14 +86,49 @@ def test_damage_in_the_middle_is_numbered_and_a_torn_end_is_not_damage() -> None
     assert parse_journal(b"") == JournalPage((), (), False, 0)
 
 
-@given(st.integers(), st.integers(), st.none() | st.integers())
-def test_an_identity_is_read_back(device: int, inode: int, birth_ns: int | None) -> None:
-    identity = Identity(device, inode, birth_ns)
+@given(st.integers(), st.integers(), st.none() | st.integers(), st.none() | st.text())
+def test_an_identity_is_read_back(device: int, inode: int, birth_ns: int | None, handle: str | None) -> None:
+    identity = Identity(device, inode, birth_ns, handle)
 
     assert Identity.parse(json.loads(json.dumps(identity.to_json()))) == identity
 
 
-@pytest.mark.parametrize("value", [None, [1, 2], [1, 2, 3, 4], ["1", 2, 3], [1, 2, 3.5], {}])
+def test_an_identity_is_read_from_older_and_newer_records() -> None:
+    assert Identity.parse([1, 2, None]) == Identity(1, 2)
+    assert Identity.parse([1, 2, None, "1-00ff", "what comes later"]) == Identity(1, 2, None, "1-00ff")
+    assert Identity(1, 2, 3).to_json() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        pytest.param(Identity(1, 2, 3), Identity(1, 2, 3), True, id="birth"),
+        pytest.param(Identity(1, 2, 3), Identity(1, 2, 4), False, id="later-birth"),
+        pytest.param(Identity(1, 2, 3), Identity(1, 2), False, id="birth-on-one-side"),
+        pytest.param(Identity(1, 2, 3, "h"), Identity(1, 2, 3, "i"), True, id="birth-goes-first"),
+        pytest.param(Identity(1, 2, None, "h"), Identity(1, 2, None, "h"), True, id="handle"),
+        pytest.param(Identity(1, 2, None, "h"), Identity(1, 2, None, "i"), False, id="later-handle"),
+        pytest.param(Identity(1, 2, None, "h"), Identity(1, 2), None, id="handle-on-one-side"),
+        pytest.param(Identity(1, 2), Identity(1, 2), None, id="number-alone"),
+        pytest.param(Identity(1, 2, None, "h"), Identity(1, 3, None, "h"), False, id="another-number"),
+        pytest.param(Identity(1, 2, None, "h"), Identity(2, 2, None, "h"), False, id="another-device"),
+    ],
+)
+def test_whether_two_identities_are_of_one_object(one: Identity, other: Identity, same: bool | None) -> None:
+    assert one.is_same_object(other) is same
+    assert other.is_same_object(one) is same
+
+
+def test_whether_an_identity_is_among_others() -> None:
+    proven, bare, stranger = Identity(1, 2, None, "h"), Identity(1, 2), Identity(1, 2, None, "i")
+
+    assert proven.is_among([stranger, bare, proven]) is True
+    assert proven.is_among([stranger, bare]) is None
+    assert proven.is_among([stranger]) is False
+    assert proven.is_among([]) is False
+
+
+@pytest.mark.parametrize("value", [None, [1, 2], [1, 2, 3, 4], ["1", 2, 3], [1, 2, 3.5], [1, 2, 3.5, "h"], {}])
 def test_what_is_no_identity_is_an_error(value: object) -> None:
     with pytest.raises(ValueError, match="an identity is"):
         Identity.parse(value)

@@ -40,6 +40,7 @@ def test_artifacts_by_path_and_by_object() -> None:
             created("/s/d"),
             created("/s/d/a", Identity(1, 8, 6)),
             created("/s/old", Identity(1, 9)),
+            created("/s/known", Identity(1, 10, None, "1-0a")),
             {"kind": "moved", "path": "/s/d", "to": "/s/e"},
             {"kind": "removed", "path": "/s/old"},
             {"kind": "touch", "path": "/s/t"},
@@ -47,10 +48,12 @@ def test_artifacts_by_path_and_by_object() -> None:
     )
 
     # A rename is written down before it happens, and may not have: the old names count as well.
-    assert artifacts.candidates == ["/s/d", "/s/d/a", "/s/e", "/s/e/a", "/s/old", "/s/x"]
+    assert artifacts.candidates == ["/s/d", "/s/d/a", "/s/e", "/s/e/a", "/s/known", "/s/old", "/s/x"]
     assert artifacts.is_own(A) is True
     assert artifacts.is_own(Identity(1, 7, 6)) is False
     assert artifacts.is_own(Identity(1, 9)) is None
+    assert artifacts.is_own(Identity(1, 10, None, "1-0a")) is True
+    assert artifacts.is_own(Identity(1, 10, None, "1-0b")) is False
     artifacts.settle()
 
 

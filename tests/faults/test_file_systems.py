@@ -161,35 +161,79 @@ def test_a_disk_that_turns_read_only_keeps_its_artifacts_and_says_so(tmp_path: P
     assert said.splitlines() == ["Read-only file system", "True"]
 
 
+WITHOUT_BIRTH_TIMES = "truncate -s 8M image && mkfs.ext4 -q -I 128 image >/dev/null 2>&1 && mount -o loop image disk"
+REPLACED = """
+from pytest_session_guard._controls.markers import tag
+scene = Scene(scratch / "disk")
+own = scene.create(scene.store / "own.json", b"{}")
+stranger = scene.create(scene.store / "replaced.json", b"{}")
+marked = scene.create(scene.store / "marked.json", b"{}")
+tag(str(marked), scene.directory.run_id, "t", scene.directory.started_ns)
+print(own.stat().st_mtime_ns % 10**9, scene.ownership.paths[str(own)].birth_ns)
+number = stranger.stat().st_ino
+for _ in range(1000):
+    stranger.unlink()
+    stranger.write_bytes(b"somebody else's")
+    if stranger.stat().st_ino == number:
+        break
+print(stranger.stat().st_ino == number)
+if killed:
+    from pytest_session_guard._run.recover import clean_all
+    scene.die()
+    removed = clean_all(scene.state)[0].removed
+else:
+    removed = scene.cleanup.clear_shared()
+for path, reason in removed.kept:
+    print(os.path.basename(path), "stays:", reason)
+print(sorted(os.listdir(scene.store)))
+"""
+needs_images = pytest.mark.skipif(not can_mount_images(), reason="no image of a file system can be mounted here")
+
+
 @needs_mounts
-@pytest.mark.skipif(not can_mount_images(), reason="no image of a file system can be mounted here")
-def test_without_birth_times_and_with_whole_seconds_only_tagged_artifacts_go(tmp_path: Path) -> None:
-    said = on(
-        "truncate -s 8M image && mkfs.ext4 -q -I 128 image >/dev/null 2>&1 && mount -o loop image disk",
-        """
-        from pytest_session_guard._controls.markers import tag
-        scene = Scene(scratch / "disk")
-        bare = scene.create(scene.store / "bare.json", b"{}")
-        marked = scene.create(scene.store / "marked.json", b"{}")
-        print(bare.stat().st_mtime_ns % 10**9, scene.ownership.paths[str(bare)].birth_ns)
-        tag(str(marked), scene.directory.run_id, "t", scene.directory.started_ns)
-        for _ in range(100):
-            stranger = scene.store / "bare.json"
-            number = stranger.stat().st_ino
-            stranger.unlink()
-            stranger.write_bytes(b"somebody else's")
-            if stranger.stat().st_ino == number:
-                break
-        removed = scene.cleanup.plan_shared()
-        print([os.path.basename(r.path) for r in removed.removals], [reason for _, reason in removed.kept])
-        scene.cleanup.apply(removed)
-        print(stranger.read_bytes(), marked.exists())
-        """,
-        tmp_path,
-    )
+@needs_images
+@pytest.mark.parametrize("killed", [False, True], ids=["at-the-end", "after-a-kill"])
+def test_without_birth_times_and_with_whole_seconds_the_file_handle_decides(tmp_path: Path, killed: bool) -> None:
+    said = on(WITHOUT_BIRTH_TIMES, f"killed = {killed}" + REPLACED, tmp_path)
 
     assert said.splitlines() == [
         "0 None",
-        "['marked.json'] ['its file system cannot tell it from a later object with the same number']",
-        'b"somebody else\'s" False',
+        "True",
+        "replaced.json stays: another object stands there now",
+        "['replaced.json']",
+    ]
+
+
+@needs_mounts
+@needs_images
+def test_disarmed_the_object_with_the_number_of_an_artifact_would_be_removed(tmp_path: Path) -> None:
+    blinding = """
+    from pytest_session_guard._host import identity
+    identity.file_handle = lambda path, dir_fd=None: "the same for all"
+    """
+
+    said = on(WITHOUT_BIRTH_TIMES, textwrap.dedent(blinding) + "killed = False" + REPLACED, tmp_path)
+
+    assert said.splitlines() == ["0 None", "True", "[]"]
+
+
+@needs_mounts
+@needs_images
+def test_without_birth_times_and_file_handles_only_tagged_artifacts_go(tmp_path: Path) -> None:
+    # An overlay mount tells the birth times of the disk below it, here none, and refuses name_to_handle_at.
+    overlay = (
+        "mkdir below && truncate -s 8M image && mkfs.ext4 -q -I 128 image >/dev/null 2>&1 && mount -o loop image below"
+        " && mkdir below/lower below/upper below/work"
+        " && mount -t overlay -o lowerdir=below/lower,upperdir=below/upper,workdir=below/work none disk"
+    )
+
+    said = on(overlay, "killed = False" + REPLACED, tmp_path)
+
+    reason = "neither a birth time nor a file handle tells it from a later object with the same number"
+    assert said.splitlines() == [
+        "0 None",
+        "True",
+        f"own.json stays: {reason}",
+        f"replaced.json stays: {reason}",
+        "['own.json', 'replaced.json']",
     ]

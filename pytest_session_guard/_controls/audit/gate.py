@@ -17,7 +17,7 @@ from pytest_session_guard._core.events import Intent, intents_of
 from pytest_session_guard._core.records import Identity, Outcome, Span, Touch
 from pytest_session_guard._core.zones import Action, Decision, Policy, Rule, Standing, Verdict, Zone, decide_by
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._host.identity import birth_ns
+from pytest_session_guard._host.identity import birth_ns, identity_from_stat
 
 BYTECODE: Final = "the import system caches bytecode there"
 
@@ -211,8 +211,7 @@ class Gate:
             return False
         if not self.ports.owns(source.path, source.found, False):
             return False
-        born = birth_ns(source.path, source.found)
-        self.ports.claim(target.path, Identity(source.found.st_dev, source.found.st_ino, born), False)
+        self.ports.claim(target.path, identity_from_stat(source.path, source.found), False)
         return True
 
     def _write_down_rename(self, source: Target, target: Target) -> None:
