@@ -327,6 +327,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         return (yield)
     finally:
         if run is not None:
+            if run.span.nodeid != item.nodeid:
+                run.take_over(item.nodeid)  # none of its phases ran in this process
             run.end_test()
 
 
@@ -358,6 +360,8 @@ def pytest_runtest_makereport(
         item.ihook.pytest_session_guard_touch(touch=touch)
     if touches and run.settings.mode == "enforce":
         _fail(report, touches, run.places.rootdir)
+    if run.is_fork and call.when == "teardown":
+        run.end_test()  # the protocol's end is in the parent
     return report
 
 

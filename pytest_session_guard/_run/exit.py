@@ -16,6 +16,7 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry
+from pytest_session_guard._run.retreat import Retreat
 from pytest_session_guard._run.session import SessionRun
 
 # pytest's own exit statuses that would let a pipeline go on: everything passed, or no test was collected.
@@ -56,7 +57,7 @@ class _LastWord:
         """Take the last look: children may have done something meanwhile."""
         run = self.run
         if self._getpid() != run.pid:
-            settle_child(run)
+            settle_made(run)
             return
         self.exiting = True
         if run.finished:
@@ -66,8 +67,11 @@ class _LastWord:
             except LedgerError as problem:
                 self._write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
             self.late.extend(t for t in run.touches[before:] if t.violation and t not in self.late)
-        if run.retreat is not None and run.is_controller:
-            run.retreat.finish(keep=bool(run.exit_status))
+        if run.is_controller:
+            # Workers and forks make it too, and leave it to the controller, which may have had no use for it itself.
+            retreat = run.retreat or Retreat.find(run.directory.run_id)
+            if retreat is not None:
+                retreat.finish(keep=bool(run.exit_status))
         run.directory.release()
         if self.late:
             self.say_and_leave()
@@ -90,8 +94,8 @@ def _takes_verdict_along(run: SessionRun) -> bool:
     return not run.is_told or run.violations > 0
 
 
-def settle_child(run: SessionRun) -> None:
-    """A forked child ends: what it made and nobody has looked at since is written down as the run's."""
+def settle_made(run: SessionRun) -> None:
+    """The process ends: what it made and nobody has looked at since is written down as the run's."""
     try:
         run.ownership.settle()
     except LedgerError as problem:
@@ -129,13 +133,18 @@ def make_emergency(broken: list[tuple[str, str]], last_word: _LastWord) -> Calla
 
 
 def _wrap_exit(run: SessionRun) -> None:
-    """Hold `os._exit` back in the run's own process for as long as its session lasts; a forked child settles first."""
+    """Hold `os._exit` back in the run's own process for as long as its session lasts; every process settles first."""
     original = os._exit
 
     def leave(status: int) -> Any:
-        if Raw.getpid() != run.pid:
-            settle_child(run)
-        elif run.is_controller and status in GREEN and run.settings.mode == "enforce" and _takes_verdict_along(run):
+        settle_made(run)
+        if (
+            Raw.getpid() == run.pid
+            and run.is_controller
+            and status in GREEN
+            and run.settings.mode == "enforce"
+            and _takes_verdict_along(run)
+        ):
             run.collect()
             texts = [entry(touch, run.places.rootdir) for touch in run.touches if touch.violation]
             texts.append(

@@ -83,8 +83,8 @@ class GuardRun:
         self.stderr_fd = keep_clear_of_low_numbers(os.dup(2))
         self.main_thread = threading.main_thread().ident
         self.journal = Journal(self.directory.path, self.label)
-        self.reader = JournalReader(self.directory.path, self.label, skip=self.journal.name)
-        self.everybody = JournalReader(self.directory.path, skip=self.journal.name)
+        self.reader = JournalReader(self.directory.path, self.label, skip=self.journal.names)
+        self.everybody = JournalReader(self.directory.path, skip=self.journal.names)
         self.ownership = Ownership(self.journal.append, self._everybodys_records)
         self.locator = Locator(self.policy, self.hint)
         self.gate = Gate(self.policy, self.locator, self._ports())
@@ -99,6 +99,7 @@ class GuardRun:
         self._learned: list[Mapping[str, Any]] = []
         self._reported = 0
         self._walls_read = 0
+        self._charged_by_children: set[str] = set()
 
     # -- what the hook asks ------------------------------------------------------------------------------------------
 
@@ -259,7 +260,11 @@ class GuardRun:
         self._tell_emergencies()
         learned, self._learned = self._learned, []
         for record in learned:
-            self.touches.append(Touch.parse(record))
+            touch = Touch.parse(record)
+            self.touches.append(touch)
+            if touch.layer == "overlay":
+                # A forked child read the same upper layer before us, and charged what was new to the test that it ran.
+                self._charged_by_children.add(touch.path)
         self._read_walls(thorough)
 
     def _read_walls(self, thorough: bool = True) -> None:
@@ -273,6 +278,8 @@ class GuardRun:
             return
         recent = self.touches[self._walls_read :]
         seen = {touch.path for touch in recent if touch.outcome == "contained" and touch.layer == "hook"}
+        seen |= self._charged_by_children
+        self._charged_by_children.clear()
         self._walls_read = len(self.touches)
         for change in changes:
             rule = self.policy.rule_for(change.path)
@@ -379,6 +386,11 @@ class GuardRun:
         """Go by another policy from now on."""
         self.policy = policy
         self.gate.use(policy)
+
+    @property
+    def is_fork(self) -> bool:
+        """Whether this is a fork of the process that the run's session lives in: it ends without a session's end."""
+        return Raw.getpid() != self.pid
 
     @property
     def is_controller(self) -> bool:

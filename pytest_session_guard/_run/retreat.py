@@ -42,8 +42,7 @@ class Retreat:
 
         :raises OSError: the temp directory takes nothing.
         """
-        owner = os.getuid() if hasattr(os, "getuid") else "user"
-        base = os.path.join(os.path.realpath(tempfile.gettempdir()), f"{PREFIX}{owner}")
+        base = _base()
         make_directory(base)
         state = Raw.lstat(base)
         if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o077 or os.path.islink(base)):
@@ -53,6 +52,12 @@ class Retreat:
         path = os.path.join(base, name)
         make_directory(path)
         return cls(path)
+
+    @classmethod
+    def find(cls, name: str) -> Retreat | None:
+        """The run's directory, if another process of the run has made it."""
+        path = os.path.join(_base(), name)
+        return cls(path) if os.path.isdir(path) and not os.path.islink(path) else None
 
     def directory(self, *parts: str) -> str:
         """A directory in it, made if missing."""
@@ -66,6 +71,11 @@ class Retreat:
             shutil.rmtree(self.path, ignore_errors=True)
             return
         Raw.close(Raw.open(OwnPath(os.path.join(self.path, FINISHED)), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _base() -> str:
+    owner = os.getuid() if hasattr(os, "getuid") else "user"
+    return os.path.join(os.path.realpath(tempfile.gettempdir()), f"{PREFIX}{owner}")
 
 
 def _prune(base: str) -> None:

@@ -183,6 +183,16 @@ class SessionRun(GuardRun):
         self._private = ""
         self.leave()
 
+    def take_over(self, nodeid: str) -> None:
+        """A test ran in a fork of this process (pytest-forked and the like): take in what came of it.
+
+        The fork charged to the test what it saw; what nobody has charged, because the fork died, is charged now.
+        """
+        self.enter(nodeid, "call")
+        self._collect_or_complain()
+        # A fork that died in the middle did not take back the rules of its test.
+        self.tell_children()
+
     @contextmanager
     def _under(self, policy: Policy) -> Iterator[None]:
         """Go by another policy inside, this process and the children that it starts."""
@@ -214,7 +224,9 @@ class SessionRun(GuardRun):
         """The current test's private directory, made at the first call."""
         if not self._private:
             self._private_count += 1
-            self._private = self._retreat().directory(self.label, "private", str(self._private_count))
+            # Forks of this process count on from the same number.
+            owner = f"-{Raw.getpid()}" if self.is_fork else ""
+            self._private = self._retreat().directory(self.label, "private", f"{self._private_count}{owner}")
         return self._private
 
     def _retreat(self) -> Retreat:

@@ -190,7 +190,7 @@ def test_a_reader_sees_only_its_label_and_never_its_own(run: RunDirectory) -> No
     for number, journal in enumerate((own, child, other)):
         journal.append({"n": number})
 
-    assert JournalReader(run.path, "gw0", skip=own.name).poll() == [{"n": 1}]
+    assert JournalReader(run.path, "gw0", skip=own.names).poll() == [{"n": 1}]
     assert sorted(record["n"] for record in JournalReader(run.path).poll()) == [0, 1, 2]
 
 

@@ -6,7 +6,10 @@ import importlib.util
 import sys
 
 import pytest
+from capabilities import mount_namespace
 from project import MakeProject, Result, lines_of
+
+from pytest_session_guard._core.records import parse_journal
 
 IMPORTS = """\
 import contextlib, os, subprocess, sys
@@ -42,6 +45,79 @@ def test_rerun_does_not_wash_a_refusal_off(make_project: MakeProject) -> None:
     result = project.run("-p", "pytest_rerunfailures", "--reruns=2")
 
     assert_red(result, "test_it.py::test_flaky")
+
+
+needs_timeout = pytest.mark.skipif(
+    importlib.util.find_spec("pytest_timeout") is None, reason="pytest-timeout is not here"
+)
+NATIVE_HARM = IMPORTS + (
+    "import time\n\ndef native_harm():\n    subprocess.run(['sh', '-c', f'echo harm >> {NOTES}'])\n\n"
+    "STORE = Path(__file__).parents[1] / 'store'\n"
+)
+
+
+@needs_timeout
+@pytest.mark.skipif(not mount_namespace(), reason="no overlay here")
+def test_violations_of_a_test_that_a_signal_ends_are_its_own(make_project: MakeProject) -> None:
+    suite = NATIVE_HARM + (
+        "def test_hangs():\n    harm()\n    native_harm()\n    time.sleep(60)\n\ndef test_follows():\n    pass\n"
+    )
+    project = make_project({"test_it.py": suite})
+
+    result = project.run("-p", "pytest_timeout", "--timeout=2", "--timeout-method=signal")
+
+    assert_red(result, "test_it.py::test_hangs")
+    assert result.said_of("test_follows") == {"PASSED"}
+    assert sorted(touch["layer"] for touch in result.touches) == ["hook", "overlay"], result.words
+
+
+@needs_timeout
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["bare", "n2"])
+def test_violations_of_a_run_that_a_thread_ends_are_on_disk_and_its_artifacts_go_with_the_next(
+    make_project: MakeProject, workers: tuple[str, ...]
+) -> None:
+    suite = NATIVE_HARM + (
+        "def test_hangs():\n    harm()\n    for name in 'ab':\n        (STORE / name).write_text('x')\n"
+        "    (STORE / 'a').exists()\n    (STORE / 'c').mkdir()\n    time.sleep(60)\n"
+    )
+    project = make_project({"test_it.py": suite, "test_fine.py": "def test_fine():\n    pass\n"})
+    store = project.base / "store"
+    store.mkdir()
+    (store / "real").write_text("real")
+
+    result = project.run(
+        "-p", "pytest_timeout", "--timeout=2", "--timeout-method=thread", f"--session-guard-share={store}", *workers
+    )
+
+    assert result.changes == {}
+    assert result.status == 1, result.words
+    (run,) = (project.root / ".session_guard" / "runs").iterdir()
+    records = [
+        record for journal in run.glob("journal-*.jsonl") for record in parse_journal(journal.read_bytes()).records
+    ]
+    assert {record["nodeid"] for record in records if record["kind"] == "touch"} == {"test_it.py::test_hangs"}
+    again = project.run("test_fine.py", f"--session-guard-share={store}")
+    assert again.status == 0, again.words
+    assert sorted(path.name for path in store.iterdir()) == ["real"], again.words
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pytest_rerunfailures") is None, reason="pytest-rerunfailures is not here")
+@pytest.mark.skipif(not mount_namespace(), reason="no overlay here")
+def test_each_rerun_is_charged_with_what_is_new_in_it(make_project: MakeProject) -> None:
+    suite = NATIVE_HARM + (
+        "RUNS = []\n\ndef test_flaky(session_dir):\n    RUNS.append(1)\n    assert not list(session_dir.iterdir())\n"
+        "    (session_dir / 'x').touch()\n    (STORE / f'{len(RUNS)}').touch()\n"
+        "    if len(RUNS) < 3:\n        native_harm()\n\ndef test_follows():\n    pass\n"
+    )
+    project = make_project({"test_it.py": suite})
+    (project.base / "store").mkdir()
+
+    result = project.run("-p", "pytest_rerunfailures", "--reruns=3", f"--session-guard-share={project.base / 'store'}")
+
+    assert_red(result, "test_it.py::test_flaky")
+    assert len(result.touches) == 2, result.words
+    assert result.said_of("test_follows") == {"PASSED"}
+    assert list((project.base / "store").iterdir()) == []
 
 
 @pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="this pytest has no subtests")

@@ -55,6 +55,14 @@ def test_all_processes_of_a_run_share_its_id_and_its_directory(make_project: Mak
     assert [path.name for path in (project.root / ".session_guard" / "runs").iterdir()] == [result.report["run"]["id"]]
 
 
+def test_private_directories_of_workers_go_with_the_run(make_project: MakeProject) -> None:
+    suite = IMPORTS + "def test_it(session_dir):\n    (session_dir / 'file').write_text('x')\n"
+    project = make_project({"test_it.py": suite})
+
+    assert project.run("-n", "2").status == 0
+    assert [path.name for path in project.tmp.rglob("private")] == []
+
+
 def test_crashed_worker_leaves_its_evidence(make_project: MakeProject) -> None:
     suite = IMPORTS + (
         "def test_harms():\n    with contextlib.suppress(OSError):\n        NOTES.unlink()\n\n"

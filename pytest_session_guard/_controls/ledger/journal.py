@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from pytest_session_guard._core.errors import LedgerError
@@ -17,18 +17,21 @@ class Journal:
     """This process's journal. A forked child opens one of its own at its first record.
 
     :param label: ``main``, or the worker's name.
+    :ivar names: of all files that this process writes or wrote to, a forked child's with those of its parent until then.
     """
 
     def __init__(self, run_directory: str, label: str) -> None:
         self.run_directory = run_directory
         self.label = label
         self.written = 0
+        self.names: set[str] = set()
         self._torn = False
         self._open()
 
     def _open(self) -> None:
         self.pid = Raw.getpid()
         self.name = f"journal-{self.label}-{self.pid}-{Raw.time_ns():x}.jsonl"
+        self.names.add(self.name)
         path = f"{self.run_directory}/{self.name}"
         try:
             self._fd = keep_clear_of_low_numbers(open_for_append(path))
@@ -95,10 +98,10 @@ class JournalReader:
     """Reads what the other processes of a run wrote since the last look.
 
     :param label: only journals of this label; ``""`` reads all.
-    :param skip: the name of a journal to leave out: one's own.
+    :param skip: names of journals to leave out: one's own, which grow in number when a line is torn or the process forks.
     """
 
-    def __init__(self, run_directory: str, label: str = "", skip: str = "") -> None:
+    def __init__(self, run_directory: str, label: str = "", skip: Container[str] = frozenset()) -> None:
         self.run_directory = run_directory
         self.prefix = f"journal-{label}-" if label else "journal-"
         self.skip = skip
@@ -124,7 +127,7 @@ class JournalReader:
             if changed_ns != self._seen_ns:
                 self._seen_ns = changed_ns
                 for name in sorted(Raw.listdir(self.run_directory)):
-                    if name.startswith(self.prefix) and name.endswith(".jsonl") and name != self.skip:
+                    if name.startswith(self.prefix) and name.endswith(".jsonl") and name not in self.skip:
                         self._offsets.setdefault(name, 0)
         except OSError as problem:
             raise LedgerError(self.run_directory, problem.strerror or str(problem)) from problem
