@@ -17,6 +17,7 @@ from pytest_session_guard._controls.audit.hook import EXEC
 from pytest_session_guard._controls.audit.locate import DirFdHint, Locator, Target
 from pytest_session_guard._controls.ledger import Journal, JournalReader, RunDirectory, keep_clear_of_low_numbers
 from pytest_session_guard._controls.ownership import Ownership
+from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
@@ -100,6 +101,7 @@ class GuardRun:
         self._reported = 0
         self._walls_read = 0
         self._charged_by_children: set[str] = set()
+        self._complained = False
 
     # -- what the hook asks ------------------------------------------------------------------------------------------
 
@@ -187,6 +189,20 @@ class GuardRun:
                 2, f"session-guard: guard-error at {event}: {problem!r}, then {second!r}\n".encode(errors="replace")
             )
         return entry(touch, self.places.rootdir)
+
+    def complain(self, problem: LedgerError) -> None:
+        """Count a ledger that cannot be used as a violation of the test that runs; once, or every later one would share it."""
+        if not self._complained:
+            self._complained = True
+            self.failed("ledger", (self.directory.path,), problem)
+
+    @contextmanager
+    def complaining(self) -> Iterator[None]:
+        """Let a ledger that cannot be used inside be a violation, and the rest of the run go on."""
+        try:
+            yield
+        except LedgerError as problem:
+            self.complain(problem)
 
     def _shout(self, event: str, args: str) -> None:
         self.broken.append((event, args))
@@ -343,11 +359,9 @@ class GuardRun:
         self.span = OUTSIDE
 
     def take_violations(self, nodeid: str, thorough: bool = True) -> list[Touch]:
-        """The violations of one test that nobody has taken yet, children's included.
-
-        :raises LedgerError: the ledger is gone.
-        """
-        self.collect(thorough)
+        """The violations of one test that nobody has taken yet, children's included; a ledger that is gone is one too."""
+        with self.complaining():
+            self.collect(thorough)
         new, self._reported = self.touches[self._reported :], len(self.touches)
         return [touch for touch in new if touch.violation and touch.nodeid == nodeid and touch.phase != "late"]
 

@@ -285,9 +285,11 @@ class SessionRun(GuardRun):
         self.enter("", "session")
         self.exit_status = exit_status
         self.redirects.tell_late_writers(at_last=True)
-        self._undo_what_was_only_reported()
-        if self.preimages is not None:
-            self.preimages.note_left()
+        with self.complaining():
+            self._undo_what_was_only_reported()
+        with self.complaining():
+            if self.preimages is not None:
+                self.preimages.note_left()
         if not self.is_controller:
             self._collect_or_complain()
             self._told, self._is_told = len(self.touches), True
@@ -295,8 +297,7 @@ class SessionRun(GuardRun):
         self.reader.widen()
         self._mark_basetemp()
         self._collect_or_complain()
-        self.ownership.ask_others()
-        removed = self.cleanup.clear_shared()
+        removed = self._clear_shared()
         self._compare_inventory()
         self.report = self._build_report(tests, Removed(removed.removed, (*removed.kept, *self._uncertain())))
         self._told, self._is_told = len(self.touches), True
@@ -335,11 +336,20 @@ class SessionRun(GuardRun):
         there = (path for path in paths if self.policy.rule_for(path).zone is Zone.SHARED and os.path.lexists(path))
         return [(path, reason) for path in there]
 
-    def _collect_or_complain(self) -> None:
+    def _clear_shared(self) -> Removed:
+        """Remove the run's artifacts from shared places; without its ledger nothing is removed, and each is named."""
         try:
-            self.collect()
+            self.ownership.ask_others()
+            return self.cleanup.clear_shared()
         except LedgerError as problem:
-            self.failed("ledger", (self.directory.path,), problem)
+            self.complain(problem)
+            shared = [path for path in self.ownership.paths if self.policy.rule_for(path).zone is Zone.SHARED]
+            there = sorted(path for path in shared if os.path.lexists(path))
+            return Removed(kept=tuple((path, f"the ledger cannot be used ({problem.reason})") for path in there))
+
+    def _collect_or_complain(self) -> None:
+        with self.complaining():
+            self.collect()
 
     def status_for(self, exit_status: int) -> int:
         """The exit status that this run deserves, given pytest's own."""
@@ -420,11 +430,12 @@ class SessionRun(GuardRun):
         self.redirects.stop()
         self.enter("", "late")
         self.finished = True
-        if self.is_controller:
-            note_closed(self.directory.path, self.report.kept)
-        self.journal.append(
-            {"kind": "finished", "label": self.label, "exit_status": self.exit_status, "time": Raw.time_ns() / 1e9}
-        )
+        with self.complaining():
+            if self.is_controller:
+                note_closed(self.directory.path, self.report.kept)
+            self.journal.append(
+                {"kind": "finished", "label": self.label, "exit_status": self.exit_status, "time": Raw.time_ns() / 1e9}
+            )
         for touch in self.touches[self._told :]:
             if touch.violation:
                 self.on_late(touch)
