@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pytest_session_guard._core.errors import PreimageError
+from pytest_session_guard._core.errors import LedgerError, PreimageError
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.restoring import How, Preimage, state_of
 from pytest_session_guard._host.copying import copy_content, listed_xattrs
@@ -55,7 +55,7 @@ class Preimages:
                 self._keep_directory(path, found, removal)
             else:
                 self._keep_one(path, found, removal)
-        except PreimageError:
+        except (PreimageError, LedgerError):
             raise
         except OSError as problem:
             if isinstance(problem, FileNotFoundError) and _lstat(path) is None:

@@ -237,3 +237,27 @@ def test_without_birth_times_and_file_handles_only_tagged_artifacts_go(tmp_path:
         f"replaced.json stays: {reason}",
         "['own.json', 'replaced.json']",
     ]
+
+
+@needs_mounts
+def test_what_somebody_mounted_over_an_artifact_stays_and_so_does_what_is_in_it(tmp_path: Path) -> None:
+    said = on(
+        "mount -t tmpfs none disk",
+        """
+        scene = Scene(scratch / "disk")
+        bare, over = scene.mkdir(scene.store / "bare"), scene.mkdir(scene.store / "over")
+        scene.create(over / "below")
+        real = scene.root / "real"
+        real.mkdir()
+        (real / "file").write_bytes(b"years of work")
+        os.system(f"mount --bind {real} {over}")
+        removed = scene.cleanup.clear_shared()
+        print([os.path.basename(path) for path in removed.removed])
+        print([(os.path.basename(path), reason) for path, reason in removed.kept], os.listdir(real))
+        """,
+        tmp_path,
+    )
+
+    assert said.splitlines()[0] == "['bare']"
+    assert "'over'" in said
+    assert said.splitlines()[1].endswith("['file']")

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from artifact_scene import Scene, tree
+from fault_points import EVERYTHING
 
+from pytest_session_guard._controls.ledger import read_run
 from pytest_session_guard._core.errors import LedgerError, NotCreatedByRunError
-from pytest_session_guard._run.recover import clean_all, list_runs
+from pytest_session_guard._host.identity import identity_of
+from pytest_session_guard._run.recover import clean_all, list_runs, restore_run
 
 
 @pytest.fixture
@@ -119,11 +124,92 @@ def test_a_device_node_is_neither_opened_nor_lost(scene: Scene) -> None:
     scene.keep(path, removal=True)
     path.unlink()
 
-    from pytest_session_guard._controls.ledger import read_run
-    from pytest_session_guard._run.recover import restore_run
-
     scene.preimages.note_left()
     scene.die()
     restore_run(read_run(scene.directory.path))
 
     assert path.is_char_device()
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="nothing here that fails with EIO by itself")
+def test_when_the_journals_descriptor_fails_nothing_is_created_changed_or_removed(scene: Scene) -> None:
+    path = scene.create(scene.store / "a.json")
+    source = scene.work / "source"
+    source.write_bytes(b"years of work")
+    # Nothing is mapped at address 0: every write through this descriptor is a real EIO.
+    failing = os.open("/proc/self/mem", os.O_RDWR)
+    os.dup2(failing, scene.journal._fd)
+    os.close(failing)
+
+    for act in (
+        lambda: scene.ownership.intend(str(scene.store / "b.json"), False),
+        lambda: scene.keep(source),
+        lambda: scene.cleanup.clear_shared(),
+    ):
+        with pytest.raises(LedgerError, match="Input/output error"):
+            act()
+
+    assert path.exists()
+    assert source.read_bytes() == b"years of work"
+
+
+def in_a_child(act: Callable[[], str]) -> str:
+    """What a function says in a process of its own."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(writing, act().encode())
+        except BaseException as problem:
+            os.write(writing, repr(problem).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        answer = said.read()
+    os.waitpid(pid, 0)
+    return answer
+
+
+def test_when_files_may_not_grow_what_cannot_be_recorded_is_not_created_and_no_later_line_is_ruined(
+    scene: Scene,
+) -> None:
+    def fill() -> str:
+        size = os.stat(f"{scene.directory.path}/{scene.journal.name}").st_size
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        # The child opens a journal of its own, which begins empty.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 500, hard))
+        said: list[str] = []
+        for number in range(40):
+            try:
+                scene.ownership.intend(str(scene.store / str(number)), False)
+            except LedgerError as problem:
+                said.append(problem.reason)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        scene.create(scene.store / "after")
+        return said[0]
+
+    said = in_a_child(fill)
+    scene.die()
+    run = read_run(scene.directory.path)
+
+    assert said == "File too large"
+    assert (run.damaged, run.count("created")) == ((), 1)
+    assert [path.name for path in scene.store.iterdir()] == ["after"]
+    clean_all(scene.state)
+    assert list(scene.store.iterdir()) == []
+
+
+def test_a_hundred_thousand_artifacts_go_and_what_lies_between_them_stays(scene: Scene) -> None:
+    count = 100_000 if EVERYTHING else 5_000
+    for number in range(0, count, count // 50):
+        (scene.store / f"{number:06}-real").write_bytes(b"years of work")
+    for number in range(count):
+        path = str(scene.store / f"{number:06}")
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        scene.ownership.claim(path, identity_of(path))
+
+    removed = scene.cleanup.clear_shared()
+
+    assert (len(removed.removed), removed.kept) == (count, ())
+    assert len(list(scene.store.iterdir())) == 50
