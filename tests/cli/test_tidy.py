@@ -13,11 +13,11 @@ from project import MakeProject
 
 from pytest_session_guard._controls.ledger import note_closed
 from pytest_session_guard._core.runs import KEEP_RUNS
-from pytest_session_guard._run.recover import tidy
+from pytest_session_guard._run.recover import prune, tidy
 
 TIDY = """
 import sys, time
-from pytest_session_guard._run.recover import tidy
+from pytest_session_guard._run.recover import prune, tidy
 import filelock
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 print(tidy(sys.argv[1]))
@@ -137,3 +137,18 @@ def test_header_of_a_run_says_what_it_tidied(make_project: MakeProject) -> None:
     assert not left.exists()
     assert result.status == 0, result.words
     assert "had been killed: 1 of its files removed, 0 kept" in result.header_lines[0]
+
+
+@pytest.mark.parametrize("arguments", [pytest.param((), id="one-process"), pytest.param(("-n", "2"), id="workers")])
+def test_directory_of_a_real_run_can_go_when_newer_ones_are_enough(
+    make_project: MakeProject, arguments: tuple[str, ...]
+) -> None:
+    project = make_project({"test_it.py": "def test_it(tmp_path):\n    (tmp_path / 'x').touch()\n"})
+    result = project.run(*arguments)
+    state = project.root / ".session_guard"
+
+    gone = prune(str(state), keep_runs=0)
+
+    assert result.status == 0, result.words
+    assert len(gone) == 1
+    assert os.listdir(state / "runs") == []
