@@ -19,8 +19,11 @@ from pytest_session_guard._run.nested import NESTED_VARIABLE, is_nested
 from pytest_session_guard._run.places import Output, declared_zones
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
 from pytest_session_guard._run.relaunch import relaunch_if_threaded
+from pytest_session_guard._run.remote import OUTPUT_KEY, Invitation
 from pytest_session_guard._run.session import as_paths
 from pytest_session_guard._run.start import StartRequest, active_run, own_runs, prepare, start
+from pytest_session_guard._workers import NAME as WORKERS
+from pytest_session_guard._workers import Workers
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -42,6 +45,8 @@ OUTPUTS: Final = (
     ("session_guard_json", "--session-guard-json"),
     ("session_guard_html", "--session-guard-html"),
 )
+# What a pytest-xdist worker writes too; the rest is its controller's to write.
+WORKERS_OUTPUTS: Final = frozenset({"--log-file", "log_file", "--debug", "PYTHONPYCACHEPREFIX"})
 SHOWN_PER_TEST: Final = 5
 LEAVES: Final = pytest.StashKey[bool]()
 MARK: Final = (
@@ -98,6 +103,8 @@ def pytest_configure(config: pytest.Config) -> None:
         formats = config.hook.pytest_session_guard_marker_formats()
         run.desk.formats = tuple(one for answer in formats for one in answer or ())
         run.enter("", "collection")
+        if run.answers_to_user and getattr(config.option, "tx", None):
+            config.pluginmanager.register(Workers(config, run), WORKERS)
 
 
 def _begin(config: pytest.Config, late: str) -> None:
@@ -105,17 +112,20 @@ def _begin(config: pytest.Config, late: str) -> None:
         return
     with _usage_errors():
         settings = merge(raw_values(config))
+        invitation = Invitation.take(os.environ) if _worker_name() else None
+        if invitation is not None:
+            settings = invitation.applied(settings)
         # A run inside a test of a run (pytester in-process): the outer guard holds this process already.
         if active_run() is not None:
             return
-        request = _request(config, settings, late)
+        request = _request(config, settings, late, invitation)
         if is_nested(os.environ, request.worker, own_runs()):
             return
         if PLAN_VARIABLE in os.environ:
             places, policy, _ = prepare(request, os.environ)
             tell_plan(os.environ[PLAN_VARIABLE], settings, places, policy, request.has_workers)
         if settings.mode != "off":
-            relaunch_if_threaded(settings, request.worker, os.environ)
+            relaunch_if_threaded(settings, _worker_name(), os.environ)
             config.stash[GUARD] = start(request, os.environ)
 
 
@@ -161,20 +171,25 @@ def _ini_source(config: pytest.Config, option: Option) -> str:
     return config.inipath.name if config.inipath is not None else "ini"
 
 
-def _request(config: pytest.Config, settings: Settings, late: str) -> StartRequest:
-    basetemp = getattr(config.known_args_namespace, "basetemp", None) or ""
+def _request(config: pytest.Config, settings: Settings, late: str, invitation: Invitation | None) -> StartRequest:
+    known = config.known_args_namespace
+    outputs = tuple(_outputs(config))
+    if invitation is not None:
+        # It begins a run of its own on its host; base temp and workers are the controller's affair.
+        outputs = tuple(output for output in outputs if output.option in WORKERS_OUTPUTS)
+    is_alone = invitation is None
     return StartRequest(
         settings=settings,
         rootdir=str(config.rootpath),
         ini=config.inipath.name if config.inipath is not None else "",
-        basetemp=str(basetemp),
-        outputs=tuple(_outputs(config)),
-        worker=_worker_name(),
-        has_workers=bool(
-            getattr(config.known_args_namespace, "numprocesses", 0) or getattr(config.known_args_namespace, "tx", ())
-        ),
+        basetemp=str(getattr(known, "basetemp", None) or "") if is_alone else "",
+        outputs=outputs,
+        worker=_worker_name() if is_alone else "",
+        has_workers=is_alone and bool(getattr(known, "numprocesses", 0) or getattr(known, "tx", ())),
+        workdirs=tuple(_workdirs(known)) if is_alone else (),
         late=late,
         pytest_version=pytest.__version__,
+        invitation=invitation,
     )
 
 
@@ -195,6 +210,14 @@ def _outputs(config: pytest.Config) -> Generator[Output]:
             yield Output("--cov-report", path)
     if sys.pycache_prefix:
         yield Output("PYTHONPYCACHEPREFIX", sys.pycache_prefix)
+
+
+def _workdirs(known: object) -> Generator[str]:
+    """The directories that ``--tx popen//chdir=…`` names: its workers are children of this process, and work there."""
+    for spec in (*(getattr(known, "tx", None) or ()), *(getattr(known, "px", None) or ())):
+        parts = str(spec).partition("*")[2 if str(spec).partition("*")[0].isdigit() else 0].split("//")
+        if "popen" in parts:
+            yield from (part.removeprefix("chdir=") for part in parts if part.startswith("chdir="))
 
 
 def _worker_name() -> str:
@@ -232,7 +255,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         run.redirects.check()
     except ConfigurationError as problem:
-        if run.is_controller:
+        if run.answers_to_user:
             raise pytest.UsageError(str(problem)) from problem
         _fail_collection(session, str(problem))
     run.leave()
@@ -387,8 +410,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Finish the run after all fixtures have been torn down; red where it would have been green."""
     run = session.config.stash.get(GUARD, None)
     if run is not None:
+        workers: Any = session.config.pluginmanager.get_plugin(WORKERS)
+        if workers is not None:
+            workers.take_in()
         session.exitstatus = run.finish_session(int(session.exitstatus), _counts(session.config))
-        if run.is_controller:
+        if run.invitation is not None:
+            # As ASCII: execnet cannot carry the lone bytes of a path that is not UTF-8.
+            output: dict[str, object] = cast("Any", session.config).workeroutput
+            output[OUTPUT_KEY] = run.report.encode().decode("ascii")
+        elif run.is_controller:
             session.config.hook.pytest_session_guard_report(report=run.report.to_json())
 
 

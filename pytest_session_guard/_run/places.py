@@ -50,6 +50,7 @@ class Places:
     :param homes: ``$HOME`` and the password database's home, without duplicates.
     :param temporary: temp directories.
     :param home_links: where a home is a symlink, the link itself.
+    :param workdirs: where pytest was told to let workers of this host work (``--tx popen//chdir=…``), outside the rootdir.
     """
 
     rootdir: str
@@ -57,6 +58,7 @@ class Places:
     temporary: tuple[str, ...]
     cache: str
     home_links: tuple[str, ...] = ()
+    workdirs: tuple[str, ...] = ()
     basetemp: str = ""
     outputs: tuple[Output, ...] = ()
     ledger: str = ""
@@ -77,6 +79,7 @@ def capture(
     outputs: Sequence[Output] = (),
     ledger: str,
     ini: str = "",
+    workdirs: Sequence[str] = (),
 ) -> Places:
     """Look where everything is.
 
@@ -94,6 +97,9 @@ def capture(
         temporary=temporary,
         cache=resolve_missing(cache) if cache.startswith("/") else "",
         home_links=tuple(link for link in map(link_itself, _home_candidates(environ)) if link),
+        workdirs=tuple(
+            path for path in map(resolve_missing, map(os.path.abspath, workdirs)) if not is_within(path, root)
+        ),
         basetemp=resolve_missing(os.path.abspath(basetemp)) if basetemp else "",
         outputs=tuple(
             Output(out.option, resolve_missing(os.path.abspath(os.path.expanduser(out.path)))) for out in outputs
@@ -150,7 +156,7 @@ def build_policy(settings: Settings, places: Places) -> tuple[Policy, tuple[str,
     :raises ConfigurationError: a declared path cannot be used.
     """
     rules = [*_default_rules(settings, places)]
-    patterns = [Pattern(name, places.rootdir) for name in TOOL_NAMES]
+    patterns = [Pattern(name, place) for place in (places.rootdir, *places.workdirs) for name in TOOL_NAMES]
     if places.ledger:
         # The locks of runs are taken and given up by filelock, whose paths are not known as ours.
         patterns.append(Pattern(f"{escaped(places.ledger)}/runs/*/lock", source="default: the ledger"))
@@ -175,7 +181,9 @@ def _default_rules(settings: Settings, places: Places) -> list[Rule]:
     rules += [Rule(Zone.PROTECTED, home, "~" if home == places.home else home, "default") for home in places.homes]
     # A home that is reached through a symlink: the link could be replaced.
     rules += [Rule(Zone.PROTECTED, link, link, "default") for link in places.home_links]
-    rules += [Rule(Zone.PROTECTED, git, ".git", "default") for git in _git_directories(places.rootdir)]
+    rules += [Rule(settings.workspace, path, "--tx chdir=", OUTPUT_SOURCE) for path in places.workdirs]
+    for checkout in (places.rootdir, *places.workdirs):
+        rules += [Rule(Zone.PROTECTED, git, ".git", "default") for git in _git_directories(checkout)]
     rules += [Rule(Zone.FREE, path, path, "default") for path in (*places.temporary, "/dev", "/proc")]
     if places.cache:
         rules.append(Rule(Zone.FREE, places.cache, "user cache", "default"))
@@ -272,8 +280,27 @@ def check_outputs(policy: Policy, places: Places) -> None:
             )
         if guarded.holds_guarded(out.path):
             raise ConfigurationError(out.option, OUTPUT_SOURCE, f"lies over a guarded place, got {out.path!r}", allowed)
+    _check_workdirs(guarded, places)
     if places.basetemp:
         _check_basetemp(guarded, places)
+
+
+def _check_workdirs(guarded: Policy, places: Places) -> None:
+    """A worker's directory becomes a workspace, as the rootdir is; what is real data must not become one that way.
+
+    :raises ConfigurationError: it is or holds a home or the rootdir, or lies in a declared place or in the ledger.
+    """
+    for path in places.workdirs:
+        rule = guarded.rule_for(path)
+        problem = ""
+        if lies_over(path, places):
+            problem = "lies over a home or the rootdir"
+        elif rule.zone in (Zone.PROTECTED, Zone.SHARED) and (rule.declared or rule.shown in (".git", ".session_guard")):
+            problem = f"points into a place that is {rule}"
+        if problem:
+            raise ConfigurationError(
+                "--tx chdir=", OUTPUT_SOURCE, f"{problem}, got {path!r}", "a directory of its own for the worker"
+            )
 
 
 def _check_basetemp(guarded: Policy, places: Places) -> None:

@@ -30,6 +30,7 @@ from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.places import declared_rules, expand, mark_basetemp, zones_of
 from pytest_session_guard._run.redirects import RedirectDesk
+from pytest_session_guard._run.remote import Invitation, closing_lines, fold
 from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
 from pytest_session_guard._run.walls import covered_places, writable_places
@@ -46,6 +47,8 @@ class SessionRun(GuardRun):
     report: Report = field(default_factory=lambda: Report({}))
     retreat: Retreat | None = None
     inventory: Inventory | None = None
+    invitation: Invitation | None = None
+    remote: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -134,6 +137,11 @@ class SessionRun(GuardRun):
                         "share", source, f"would widen the policy, got {path!r}", "paths that session_guard_share names"
                     )
         return rules
+
+    @property
+    def answers_to_user(self) -> bool:
+        """Whether this process speaks to the user: a worker on another host speaks to its controller."""
+        return self.is_controller and self.invitation is None
 
     def handover(self) -> Handover:
         """What this process's children need to know."""
@@ -300,6 +308,7 @@ class SessionRun(GuardRun):
         removed = self._clear_shared()
         self._compare_inventory()
         self.report = self._build_report(tests, Removed(removed.removed, (*removed.kept, *self._uncertain())))
+        fold(self.report, self.remote)
         self._told, self._is_told = len(self.touches), True
         self._write_reports()
         self.exit_status = self.status_for(exit_status)
@@ -413,7 +422,9 @@ class SessionRun(GuardRun):
         """What the user should know besides violations."""
         lines = []
         if self.report.preserved:
-            lines += preserved_lines(self.report.preserved, self.directory.run_id, self.places.rootdir)
+            own = [path for path in self.report.preserved if path in self.preserved]
+            lines += preserved_lines(own, self.directory.run_id, self.places.rootdir) if own else []
+        lines += closing_lines(self.remote, {name: layer.to_json() for name, layer in self.layers.items()})
         lines += [f"session-guard kept {path!r}: {reason}" for path, reason in self.report.kept]
         if self.exhausted:
             lines.append(

@@ -16,12 +16,14 @@ from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy
+from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.canary import CANARY_DIRECTORY, prove
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
 from pytest_session_guard._run.inherited import inherited
 from pytest_session_guard._run.inventory import take_if_needed
 from pytest_session_guard._run.places import (
+    OUTPUT_SOURCE,
     Output,
     Places,
     build_policy,
@@ -30,6 +32,7 @@ from pytest_session_guard._run.places import (
     removable_git_variables,
     zones_of,
 )
+from pytest_session_guard._run.remote import Invitation
 from pytest_session_guard._run.session import SessionRun
 from pytest_session_guard._run.walls import (
     Layer,
@@ -52,8 +55,10 @@ class StartRequest:
 
     :param worker: the pytest-xdist worker's name, or ``""`` in the controller.
     :param has_workers: pytest-xdist will start workers.
+    :param workdirs: where it was told to let workers of this host work.
     :param outputs: what pytest's own options say it will write.
     :param late: why the guard starts later than it should, or ``""``.
+    :param invitation: what the controller on another host asks, in its worker; that begins a run of its own.
     """
 
     settings: Settings
@@ -63,8 +68,10 @@ class StartRequest:
     outputs: Sequence[Output] = ()
     worker: str = ""
     has_workers: bool = False
+    workdirs: Sequence[str] = ()
     late: str = ""
     pytest_version: str = ""
+    invitation: Invitation | None = None
 
 
 class _Process:
@@ -109,6 +116,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     run = SessionRun(
         settings, places, policy, directory, request.worker or "main", _Process.hint, [*settings.notes, *notes]
     )
+    run.invitation = request.invitation
     if request.late:
         run.notes.append(request.late)
     run.scrubbed = scrub(environ)
@@ -118,6 +126,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
 
         run.notes += tidy(places.ledger)
         run.notes += inherited(policy, places.ledger)
+        make_workdirs(run)
     _enter_layers(run, request, outer, launch)
     run.header = header_of(run, request)
     if run.is_controller:
@@ -161,6 +170,26 @@ def _create(settings: Settings, places: Places) -> RunDirectory:
         ) from problem
 
 
+def make_workdirs(run: SessionRun) -> None:
+    """Make the directories that workers will work in, as execnet would: inside the walls it is too late to make a place.
+
+    :raises ConfigurationError: one cannot be made.
+    """
+    for path in run.places.workdirs:
+        if os.path.lexists(path):
+            continue
+        run.ownership.intend(path, True)
+        try:
+            Raw.mkdir(path)
+        except OSError as problem:
+            raise ConfigurationError(
+                "--tx chdir=",
+                OUTPUT_SOURCE,
+                f"cannot be made ({problem.strerror}), got {path!r}",
+                "a directory whose parent is there",
+            ) from problem
+
+
 def scrub(environ: MutableMapping[str, str]) -> tuple[str, ...]:
     """Take out what sends git elsewhere than it looks, and keep read-only git commands from writing.
 
@@ -186,6 +215,7 @@ def prepare(request: StartRequest, environ: Mapping[str, str]) -> tuple[Places, 
         outputs=request.outputs,
         ledger=settings.directory,
         ini=request.ini,
+        workdirs=request.workdirs,
     )
     policy, notes = build_policy(settings, places)
     if not request.worker:
@@ -258,6 +288,7 @@ def _retire_startup_hook() -> None:
 
 def header_of(run: SessionRun, request: StartRequest) -> dict[str, Any]:
     """What the run is, for the ledger and for the report."""
+    invited = request.invitation
     return {
         "mode": run.settings.mode,
         "rootdir": run.places.rootdir,
@@ -266,4 +297,5 @@ def header_of(run: SessionRun, request: StartRequest) -> dict[str, Any]:
         "platform": sys.platform,
         "pid": os.getpid(),
         "command": sys.argv,
+        **({} if invited is None else {"worker": invited.worker, "controller": invited.run_id}),
     }

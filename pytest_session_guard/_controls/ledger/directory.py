@@ -80,7 +80,7 @@ class RunDirectory:
 
         :raises LedgerError: it cannot be written.
         """
-        own = {"run": self.run_id, "started_ns": self.started_ns, "machine": machine_id()}
+        own = {"run": self.run_id, "started_ns": self.started_ns, "machine": machine_id(), "boot": boot_id()}
         content = json.dumps({**own, **header}, indent=1).encode()
         try:
             replace_file(f"{self.path}/{RUN_FILE}", content)
@@ -114,7 +114,16 @@ def note_closed(run_path: str, kept: Iterable[tuple[str, str]] = ()) -> None:
 
 def machine_id() -> str:
     """What tells this machine from others that share its disks; ``""`` where nothing does."""
+    return _first_line("/etc/machine-id")
+
+
+def boot_id() -> str:
+    """What tells this start of the machine from others; ``""`` where nothing does."""
+    return _first_line("/proc/sys/kernel/random/boot_id")
+
+
+def _first_line(path: str) -> str:
     try:
-        return read_file("/etc/machine-id").decode("ascii", "replace").strip()
+        return read_file(path).decode("ascii", "replace").strip()
     except OSError:
         return ""
