@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from .vector import Scene, Vector
@@ -56,6 +57,17 @@ class Form:
     def label(self) -> str:
         """The key of the verdict in the file of expected ones, the commonest form without a suffix."""
         return self.layers + ("@root" if self.as_root else "") + (f"@n{self.workers}" if self.workers else "")
+
+
+def in_effect(form: Form, achieved: Mapping[str, str]) -> Form:
+    """The form whose verdicts count where ``auto`` had to do without the overlay.
+
+    :param achieved: status by layer, from the run's report; empty where the run was refused.
+    """
+    if form.layers != "auto" or achieved.get("overlay", "enforced") != "unavailable":
+        return form
+    holds = achieved.get("seal") in ("enforced", "partial")
+    return replace(form, layers="seal" if holds else "manifest")
 
 
 def command(vector: Vector, form: Form, scene: Scene) -> list[str]:

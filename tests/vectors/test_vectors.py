@@ -10,7 +10,7 @@ from . import document, expected
 from .catalogue import load_all
 from .conftest import Tries
 from .expected import allows, expected_verdict
-from .layers import UNGUARDED, Form
+from .layers import UNGUARDED, Form, in_effect
 from .selection import select
 
 FORMS = [Form.parse(label) for label in os.environ.get("SESSION_GUARD_VECTORS", "auto").split(",")]
@@ -24,7 +24,7 @@ CASES = [pytest.param(name, form, id=f"{form.label}-{name}") for form in FORMS f
 def test_vector_comes_to_its_expected_verdict(name: str, form: Form, tries: Tries) -> None:
     outcome = tries.outcome(name, form)
 
-    reviewed = expected_verdict(TABLE, name, form)
+    reviewed = expected_verdict(TABLE, name, in_effect(form, outcome.layers))
     details = f"{outcome.changes}\n{outcome.error}\nlayers: {outcome.layers}\n{outcome.output}"
     assert allows(reviewed, outcome.verdict), f"{reviewed!r} was expected, got {outcome.verdict!r}\n{details}"
     assert outcome.survivors == [], "something of the run had to be killed"

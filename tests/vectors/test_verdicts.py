@@ -11,7 +11,7 @@ import pytest
 from . import expected
 from .catalogue import load_all
 from .expected import allows, expected_verdict, record
-from .layers import LAYER_SETS, Form, command
+from .layers import LAYER_SETS, Form, command, in_effect
 from .projects import project_files
 from .vector import Scene, Vector, vector
 from .verdicts import Outcome, naming
@@ -123,6 +123,36 @@ def test_record_writes_a_particular_key_only_where_it_differs() -> None:
         "os_remove: auto@root: kept red named -> kept green named"
     ]
     assert table == {"os_remove": {"auto": "kept red named", "auto@root": "kept green named"}}
+
+
+def test_record_leaves_the_verdict_of_the_common_python_to_it() -> None:
+    table = {"os_remove": {"auto": "kept red named", "auto@py3.13": "kept green named"}}
+
+    record(table, [replace(KEPT, status=0)], Form("auto"), "py3.12")
+    record(table, [KEPT], Form("auto"), "py3.13")
+
+    assert table == {"os_remove": {"auto": "kept red named", "auto@py3.12": "kept green named"}}
+
+
+def test_record_keeps_what_a_race_decides() -> None:
+    table = {"os_remove": {"auto": "kept red path or kept red named"}}
+
+    assert record(table, [KEPT], Form("auto"), "py3.11") == []
+    assert table == {"os_remove": {"auto": "kept red path or kept red named"}}
+
+
+@pytest.mark.parametrize(
+    ("achieved", "counted"),
+    [
+        pytest.param({"overlay": "enforced", "seal": "off"}, "auto", id="overlay"),
+        pytest.param({}, "auto", id="refused-before-it-began"),
+        pytest.param({"overlay": "unavailable", "seal": "partial"}, "seal", id="no-overlay"),
+        pytest.param({"overlay": "unavailable", "seal": "unavailable"}, "manifest", id="no-kernel-layer"),
+    ],
+)
+def test_verdicts_that_count_are_those_of_the_layer_in_effect(achieved: dict[str, str], counted: str) -> None:
+    assert in_effect(Form("auto", workers=2), achieved) == Form(counted, workers=2)
+    assert in_effect(Form("overlay"), achieved) == Form("overlay")
 
 
 def test_written_table_is_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
