@@ -102,11 +102,6 @@ class Vector:
     beyond: str = ""
 
 
-NO_TRACE: Final = (
-    "the kernel refuses it to a program without a trace: nothing changed, and nobody but the program knows"
-)
-"""Why a try that no layer lets through may yet stay unreported."""
-
 REGISTRY: Final[dict[str, Vector]] = {}
 
 

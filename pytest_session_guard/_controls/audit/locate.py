@@ -128,6 +128,10 @@ class Locator:
             return self._whole(text, fd, intent)
         try:
             entry = self._directory(parent or slash or ".", fd)
+        except PermissionError:
+            # By itself it fails, but for the way through a process that our walls keep us from: it would reach the disk.
+            outside = seen_from_outside(text)
+            return None if outside is None else self._at(outside, None, intent)
         except OSError:
             return None  # no such parent: the operation fails by itself
         if entry is None:
@@ -181,6 +185,14 @@ class Locator:
             return Target(real, Raw.lstat(real), self.policy.rule_for(real))
         except OSError:
             return None
+
+
+def seen_from_outside(path: str) -> str | None:
+    """The path that ``/proc/PID/root/…`` means for that process, or ``None`` for any other path."""
+    parts = path.split("/")
+    if parts[:2] == ["", "proc"] and parts[3:4] == ["root"]:
+        return "/" + "/".join(parts[4:])
+    return None
 
 
 def _stands_at(real: str, directory: os.stat_result) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from ..vector import NO_TRACE, Scene, vector
+from ..vector import Scene, vector
 
 SOURCES: Final = Path(__file__).parents[1] / "native"
 AT_FDCWD: Final = -100
@@ -100,17 +100,17 @@ def ctypes_rename_exchange(s: Scene) -> None:
     libc().renameat2(AT_FDCWD, bytes(s.notes), AT_FDCWD, bytes(s.data), RENAME_EXCHANGE)
 
 
-@vector("native", needs=("whiteout",), beyond=NO_TRACE)
+@vector("native", needs=("whiteout",))
 def ctypes_rename_whiteout(s: Scene) -> None:
     libc().renameat2(AT_FDCWD, bytes(s.notes), AT_FDCWD, bytes(s.prot / "renamed.txt"), RENAME_WHITEOUT)
 
 
-@vector("native", beyond=NO_TRACE)
+@vector("native")
 def ctypes_rename_tree_out(s: Scene) -> None:
     libc().rename(bytes(s.prot), bytes(s.tmp / "stolen"))
 
 
-@vector("native", beyond=NO_TRACE)
+@vector("native")
 def ctypes_link_out(s: Scene) -> None:
     libc().link(bytes(s.notes), bytes(s.tmp / "twin"))
 
@@ -189,7 +189,7 @@ def ctypes_callback(s: Scene) -> None:
     ctypes.CFUNCTYPE(None, ctypes.c_char_p)(functions.unlink)(bytes(s.notes))
 
 
-@vector("native", needs=("root", "open_by_handle"))
+@vector("native", needs=("root", "open_by_handle"), beyond="an overlay gives no file handles, so there is none to open")
 def ctypes_open_by_handle(s: Scene) -> None:
     handle = ctypes.create_string_buffer(8 + 128)
     ctypes.cast(handle, ctypes.POINTER(ctypes.c_uint))[0] = 128

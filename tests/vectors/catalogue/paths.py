@@ -17,6 +17,9 @@ def _spoil(path: str | bytes | Path) -> None:
         stream.write("gone")
 
 
+NAMESPACE_REFUSED = "the kernel refuses the namespace or mount that it begins with, so no file is ever tried"
+
+
 @vector("path")
 def path_double_slash(s: Scene) -> None:
     _spoil(f"/{s.home}//.prot///notes.txt")
@@ -387,14 +390,14 @@ def protected_root_is_a_symlink_shell(s: Scene) -> None:
     subprocess.run(["rm", str(s.notes)], check=False)
 
 
-@vector("path", needs=("root", "mount"))
+@vector("path", needs=("root", "mount"), beyond=NAMESPACE_REFUSED)
 def bind_mount_made_now(s: Scene) -> None:
     os.mkdir(s.tmp / "bound")
     subprocess.run(["unshare", "-m", "sh", "-c", 'mount --bind "$0" "$1" && echo gone > "$1/notes.txt"', str(s.prot),
                     str(s.tmp / "bound")], check=False)  # fmt: skip
 
 
-@vector("path", needs=("root", "mount"))
+@vector("path", needs=("root", "mount"), beyond=NAMESPACE_REFUSED)
 def unmount_everything_then_write(s: Scene) -> None:
     script = 'umount -l "$0"; umount -l "$0/.prot"; mount -o remount,rw,bind "$0"; echo gone > "$0/.prot/notes.txt"'
     subprocess.run(["unshare", "-m", "sh", "-c", script, str(s.home)], check=False, stderr=subprocess.DEVNULL)
@@ -406,7 +409,7 @@ def nested_user_namespace_remount(s: Scene) -> None:
     subprocess.run(["unshare", "-rm", "sh", "-c", script, str(s.home)], check=False, stderr=subprocess.DEVNULL)
 
 
-@vector("path", needs=("root", "tool:nsenter"))
+@vector("path", needs=("root", "tool:nsenter"), beyond=NAMESPACE_REFUSED)
 def nsenter_parent_mount_namespace(s: Scene) -> None:
     script = 'echo gone > "$0"'
     subprocess.run(["nsenter", f"--mount=/proc/{os.getppid()}/ns/mnt", "sh", "-c", script, str(s.notes)], check=False)

@@ -10,16 +10,13 @@ import subprocess
 import sys
 import time
 
-from ..vector import NO_TRACE, Scene, vector
+from ..vector import Scene, vector
 
 
 def _shell(s: Scene, script: str) -> None:
     """Run ``script`` with the protected tree as ``$P`` and the free directory as ``$T``."""
     environment = {**os.environ, "P": str(s.prot), "T": str(s.tmp)}
     subprocess.run(["sh", "-c", script], env=environment, check=False, stdin=subprocess.DEVNULL, timeout=20)
-
-
-TRACELESS = ("sh_chattr", "sh_cp_hard_link_out", "sh_ln_hard_out", "sh_setfacl")
 
 
 def _shell_vector(name: str, script: str, *needs: str) -> None:
@@ -29,7 +26,7 @@ def _shell_vector(name: str, script: str, *needs: str) -> None:
         _shell(s, script)
 
     act.__name__ = name
-    vector("child", needs=needs, beyond=NO_TRACE if name in TRACELESS else "")(act)
+    vector("child", needs=needs)(act)
 
 
 for _name, _script, *_needs in [
