@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from artifact_scene import Scene, tree
 
-from pytest_session_guard._controls.cleanup import CHUNK, Removed
+from pytest_session_guard._controls.cleanup import CHUNK, Cleanup, Removed
 from pytest_session_guard._controls.markers import tag
 from pytest_session_guard._core.errors import LedgerError, NotCreatedByRunError
 from pytest_session_guard._core.records import Identity
@@ -22,6 +23,7 @@ from pytest_session_guard._core.removal import (
     UNREADABLE,
     RemovalPlan,
 )
+from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.identity import Sight, identity_of
 
 
@@ -585,3 +587,55 @@ def test_the_recorded_identity_is_that_of_the_object(scene: Scene) -> None:
     path = scene.create(scene.store / "a.json")
 
     assert scene.ownership.paths[str(path)] == identity_of(str(path))
+
+
+def test_without_markers_and_listeners_the_ledger_alone_decides(scene: Scene) -> None:
+    path, stranger = scene.create(scene.store / "a.json"), scene.store / "real.json"
+    stranger.write_bytes(b"years of work")
+    alone = Cleanup(
+        run_id=scene.directory.run_id,
+        started_ns=lambda path: scene.directory.started_ns,
+        artifacts=scene.ownership,
+        zone_of=lambda path: scene.policy.rule_for(path).zone,
+        quarantine=f"{scene.directory.path}/quarantine",
+        journal=scene.journal.append,
+    )
+
+    assert alone.remove(str(path)).removed == (str(path),)
+    assert reasons(alone.plan([str(stranger)])) == {"real.json": NOT_RECORDED}
+
+
+def test_a_side_file_whose_database_is_gone_stays(scene: Scene) -> None:
+    path = scene.store / "gone.db-wal"
+    path.write_bytes(b"somebody else's")
+
+    assert reasons(scene.cleanup.plan([str(path)])) == {"gone.db-wal": NOT_RECORDED}
+
+
+def test_in_a_directory_that_cannot_be_listed_side_files_stay_and_the_rest_goes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = scene.create(scene.store / "a.db")
+    (scene.store / "a.db-wal").write_bytes(b"made by SQLite")
+
+    def refuse(directory: OpenDirectory) -> frozenset[str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(OpenDirectory, "names", refuse)
+
+    assert scene.cleanup.clear_shared().removed == (str(path),)
+    assert (scene.store / "a.db-wal").exists()
+
+
+def test_a_directory_that_the_kernel_will_not_let_go_stays_and_says_why(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = scene.mkdir(scene.store / "d")
+
+    def busy(directory: OpenDirectory, name: str) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(OpenDirectory, "rmdir", busy)
+
+    assert reasons(scene.cleanup.clear_shared()) == {"d": "it cannot be removed (Device or resource busy)"}
+    assert path.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from artifact_scene import Scene
@@ -25,8 +27,12 @@ from pytest_session_guard._controls.ledger import (
     read_run,
     run_paths,
 )
+from pytest_session_guard._controls.ledger import directory as directory_module
+from pytest_session_guard._controls.ledger import journal as journal_module
+from pytest_session_guard._controls.ledger import past as past_module
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import parse_journal
+from pytest_session_guard._host.fsops import Raw
 
 ROOT = Path(__file__).parents[2]
 
@@ -294,14 +300,79 @@ def test_a_private_directory_where_a_file_is_cannot_be_made(run: RunDirectory) -
         run.directory("preimages")
 
 
-def test_an_append_costs_little(run: RunDirectory) -> None:
+def test_an_append_is_one_write_without_a_lock_or_a_sync(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = Journal(run.path, "main")
-    started = time.perf_counter()
-    for _ in range(1_000):
-        journal.append({"kind": "intent", "path": "/some/where/in/a/project", "directory": False})
+    calls: list[str] = []
 
-    # A sync or a lock for each record would take a hundred times as long; this is no benchmark.
-    assert time.perf_counter() - started < 1
+    def note(name: str) -> None:
+        original = getattr(Raw, name)
+
+        def noted(*arguments: Any) -> Any:
+            calls.append(name)
+            return original(*arguments)
+
+        monkeypatch.setattr(Raw, name, staticmethod(noted))
+
+    for name in ("open", "write", "fsync", "link", "rename"):
+        note(name)
+    monkeypatch.setattr(fcntl, "flock", lambda *arguments: calls.append("flock"))
+    monkeypatch.setattr(fcntl, "lockf", lambda *arguments: calls.append("lockf"))
+    journal.append({"kind": "intent", "path": "/some/where/in/a/project", "directory": False})
+
+    assert calls == ["write"]
+
+
+def test_a_process_that_goes_on_in_a_new_journal_knows_all_its_names(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(run.path, "main")
+    reader = JournalReader(run.path, "main", skip=journal.names)
+    journal._torn = True
+    journal.append({"n": 1})
+
+    assert len(journal.names) == 2
+    assert reader.poll() == []
+    assert JournalReader(run.path).poll() == [{"n": 1}]
+
+
+def test_a_reader_that_widens_reads_the_journals_of_all_workers(run: RunDirectory) -> None:
+    for label in ("main", "gw1", "gw0"):
+        Journal(run.path, label).append({"by": label})
+    reader = JournalReader(run.path, "main")
+
+    assert (reader.poll(), reader.labels()) == ([{"by": "main"}], [])
+    reader.widen()
+    assert sorted(record["by"] for record in reader.poll()) == ["gw0", "gw1"]
+    assert reader.labels() == ["gw0", "gw1"]
+
+
+def test_a_journal_that_cannot_be_trusted_is_damage_and_is_read_no_further(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(run.path, "main")
+    journal.append({"n": 1})
+    path = f"{run.path}/{journal.name}"
+    if os.geteuid() == 0:
+        os.chown(path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    reader = JournalReader(run.path)
+
+    assert [reader.poll(), reader.poll()] == [[], []]
+    assert len(reader.damaged) == 1
+    assert "belongs to another user" in reader.damaged[0]
+
+
+def test_without_file_locks_of_the_platform_the_controllers_lock_alone_counts(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+
+    journal = Journal(run.path, "main")
+    journal.append({"n": 1})
+
+    assert journal_module.lock_for_life(journal._fd) is True
+    assert JournalReader(run.path).poll() == [{"n": 1}]
 
 
 # Past runs
@@ -366,3 +437,80 @@ def test_a_closed_run_whose_list_cannot_be_read_is_closed_all_the_same(run: RunD
     Path(run.path, "closed.json").write_bytes(content)
 
     assert (read_run(run.path).closed, read_run(run.path).kept) == (True, ())
+
+
+def test_a_machine_without_an_id_is_like_no_other(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.write_header({})
+
+    def no_such_file(path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(directory_module, "read_file", no_such_file)
+
+    assert machine_id() == ""
+    assert read_run(run.path).foreign == ""
+
+
+def test_where_there_is_no_ledger_there_are_no_runs(tmp_path: Path) -> None:
+    assert run_paths(str(tmp_path / "none")) == []
+
+
+def test_a_run_whose_directory_is_a_link_or_another_users_is_foreign(
+    run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(run.path)
+    (tmp_path / "file").write_bytes(b"")
+
+    assert {read_run(str(tmp_path / name)).foreign for name in ("link", "file")} == {
+        "is a symlink or a file, where a directory of ours should be"
+    }
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert "belongs to another user" in read_run(run.path).foreign
+
+
+def test_a_run_whose_directory_goes_while_it_is_read_is_foreign(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(reader: JournalReader) -> list[dict[str, Any]]:
+        raise LedgerError(reader.run_directory, "No such file or directory")
+
+    monkeypatch.setattr(JournalReader, "poll", gone)
+
+    assert read_run(run.path).foreign == "No such file or directory"
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
+def test_a_header_that_cannot_be_read_is_damage(run: RunDirectory, content: bytes) -> None:
+    Path(run.path, "run.json").write_bytes(content)
+    run.release()
+
+    assert "run.json" in read_run(run.path).obstacle
+
+
+def test_a_run_whose_journal_is_a_link_is_dead_and_damaged(run: RunDirectory, tmp_path: Path) -> None:
+    journal = Journal(run.path, "main")
+    Path(run.path, journal.name).rename(tmp_path / "elsewhere")
+    Path(run.path, journal.name).symlink_to(tmp_path / "elsewhere")
+    run.release()
+
+    found = read_run(run.path)
+
+    assert (found.alive, found.closed) == (False, False)
+    assert "damaged" in found.obstacle
+
+
+def test_the_size_of_a_run_is_what_its_removal_would_free(run: RunDirectory, tmp_path: Path) -> None:
+    store = Path(run.directory("preimages"))
+    (tmp_path / "real").write_bytes(b"x" * 100_000)
+    before = read_run(run.path).size_bytes
+    (store / "linked").hardlink_to(tmp_path / "real")
+
+    assert read_run(run.path).size_bytes == before
+    (store / "copied").write_bytes(b"x" * 100_000)
+    assert read_run(run.path).size_bytes >= before + 100_000
+
+
+def test_what_goes_while_it_is_counted_takes_no_room(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(past_module, "_lstat", lambda path: None)
+
+    assert past_module._size_bytes(run.path) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -416,3 +417,39 @@ while not select.select([sys.stdin], [], [], 0)[0]:
         torn += 1
 print(torn, "torn")
 """
+
+
+def test_an_attribute_that_may_not_be_copied_does_not_keep_a_file_from_its_tag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path / "a.json", b"{}")
+    os.setxattr(path, "user.mine", b"x")
+    problems = iter([errno.EPERM, errno.EIO])
+
+    def refuse(target: str, name: str, value: bytes) -> None:
+        raise OSError(next(problems), "no")
+
+    monkeypatch.setattr(markers, "_setxattr", refuse)
+
+    assert read_marker(str(tagged(path))) == TAG
+    os.setxattr(path, "user.mine", b"x")
+    with pytest.raises(OSError, match="no"):
+        tagged(path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_interruption_after_a_file_got_its_name_leaves_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path / "a.json", b"{}")
+
+    def rename_and_be_interrupted(source: str, target: str) -> None:
+        os.rename(source, target)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(markers.Raw, "rename", staticmethod(rename_and_be_interrupted))
+
+    with pytest.raises(KeyboardInterrupt):
+        tagged(path)
+    assert read_marker(str(path)) == TAG
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -416,3 +417,61 @@ def test_threads_never_lose_sight_of_their_own_files(run: Run, tmp_path: Path) -
 
     assert len(run.ownership.paths) == 200
     assert {record["path"] for record in run.records if record["kind"] == "created"} == set(run.ownership.paths)
+
+
+def test_what_is_claimed_twice_is_forgotten_at_once(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    assert run.owns(path)
+    identity = identity_of(str(path))
+    run.ownership.claim(str(path), identity)
+    run.ownership.forget(str(path))
+
+    assert run.ownership.is_own(identity) is False
+
+
+def test_all_that_others_made_is_known_after_asking_them(run: Run, tmp_path: Path) -> None:
+    other = Run()
+    path = other.create(tmp_path / "a")
+    other.ownership.settle()
+    run.others = [{"kind": "intent", "path": str(tmp_path / "never"), "directory": False}, *other.records]
+    mine = run.create(tmp_path / "b")
+
+    run.ownership.ask_others()
+
+    assert set(run.ownership.paths) == {str(path), str(mine)}
+    assert run.ownership.uncertain == {str(tmp_path / "never")}
+
+
+def test_a_record_of_a_kind_to_come_teaches_nothing(run: Run, tmp_path: Path) -> None:
+    run.ownership.learn([{"kind": "vaporised", "path": str(tmp_path)}, {"kind": "created"}, {}])
+
+    assert run.ownership.paths == {}
+
+
+def test_what_another_thread_settled_meanwhile_is_settled(run: Run, tmp_path: Path) -> None:
+    class TakenByAnother(deque[tuple[str, str]]):
+        def popleft(self) -> tuple[str, str]:
+            self.clear()
+            return super().popleft()
+
+    path = run.create(tmp_path / "a")
+    run.ownership.settle()
+    run.ownership._leaving = TakenByAnother([(str(path), "")])
+    run.ownership.settle()
+
+    assert set(run.ownership.paths) == {str(path)}
+
+
+def test_what_another_thread_forgot_meanwhile_does_not_move(run: Run, tmp_path: Path) -> None:
+    class ForgottenMeanwhile(dict[str, Identity]):
+        def get(self, path: str, default: Any = None) -> Any:
+            return None
+
+    path = run.create(tmp_path / "a")
+    run.ownership.settle()
+    run.ownership.moved(str(path), str(tmp_path / "b"))
+    path.rename(tmp_path / "b")
+    run.ownership.paths = ForgottenMeanwhile(run.ownership.paths)
+    run.ownership.settle()
+
+    assert str(tmp_path / "b") not in run.ownership.paths

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_session_guard._core import records
 from pytest_session_guard._core.records import (
     Identity,
     JournalPage,
@@ -35,6 +36,15 @@ def test_a_line_is_read_back(record: dict[str, Any]) -> None:
     assert parse_line(line) == record
     assert line.count(b"\n") == 1
     assert line.isascii()
+
+
+def test_a_line_is_the_same_without_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"kind": "intent", "path": "/a\udcff\n", "n": [1, None, True]}
+    fast = encode_line(record)
+    monkeypatch.setattr(json.encoder, "c_make_encoder", None)
+    monkeypatch.setattr(records, "_encode", records._make_encoder())
+
+    assert encode_line(record) == fast
 
 
 @given(st.lists(RECORDS, max_size=5), st.integers(min_value=0, max_value=10_000))
@@ -149,6 +159,6 @@ def test_a_marker_says_run_test_and_start() -> None:
 
 
 def test_records_of_one_kind_come_in_order() -> None:
-    records = [{"kind": "a", "n": 1}, {"kind": "b"}, {"n": 0}, {"kind": "a", "n": 2}]
+    several = [{"kind": "a", "n": 1}, {"kind": "b"}, {"n": 0}, {"kind": "a", "n": 2}]
 
-    assert [record["n"] for record in iter_kind(records, "a")] == [1, 2]
+    assert [record["n"] for record in iter_kind(several, "a")] == [1, 2]

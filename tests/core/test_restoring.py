@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from pytest_session_guard._core.restoring import (
     left_states,
     plan_restore,
     preimages_of,
+    state_of,
 )
 
 IMAGE = Preimage("/w/a", "copy", Identity(1, 7, 5), copy="1-7-5", mode=0o644, size=3, mtime_ns=9, time_ns=100)
@@ -133,3 +135,12 @@ def test_lines_say_what_comes_back_and_why_the_rest_does_not() -> None:
     plan = RestorePlan((Step("create", IMAGE), Step("replace", replace(IMAGE, path="/w/b\n"))), (("/w/c", AS_IT_WAS),))
 
     assert plan.lines() == ["restore  '/w/a'", "put back '/w/b\\n'", f"leave    '/w/c': {AS_IT_WAS}"]
+
+
+def test_the_state_of_an_object_is_what_a_change_would_move(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    found = path.lstat()
+
+    assert state_of(found) == (found.st_dev, found.st_ino, 3, found.st_mtime_ns, found.st_ctime_ns)
+    assert state_of(None) is None
