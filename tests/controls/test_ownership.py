@@ -475,3 +475,88 @@ def test_what_another_thread_forgot_meanwhile_does_not_move(run: Run, tmp_path: 
     run.ownership.settle()
 
     assert str(tmp_path / "b") not in run.ownership.paths
+
+
+@pytest.mark.parametrize(
+    ("moment_ns", "made"),
+    [
+        pytest.param(1_000_000_001, True, id="at-the-intent"),
+        pytest.param(1_000_000_001 + SETTLE_WINDOW_NS, True, id="at-the-end-of-the-window"),
+        pytest.param(1_000_000_002 + SETTLE_WINDOW_NS, False, id="after-the-window"),
+        pytest.param(999_999_999, False, id="before-the-intent"),
+        pytest.param(1_000_000_000, True, id="before-it-and-rounded-down"),
+    ],
+)
+def test_what_is_just_made_lies_between_the_intent_and_the_end_of_the_window(moment_ns: int, made: bool) -> None:
+    assert ownership_module.is_just_made(moment_ns, 1_000_000_001) is made
+
+
+def test_an_old_object_that_is_touched_after_the_intent_is_not_ours(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"there before")
+    time.sleep(0.02)
+    run.ownership.intend(str(path), False)
+    # Its times of change and modification are new now; its birth is not.
+    path.chmod(0o600)
+    os.utime(path)
+
+    assert not run.owns(path)
+    assert run.ownership._pending == {}, "that is settled: whatever comes to that path later is not ours either"
+    path.unlink()
+    path.write_bytes(b"made by somebody else a moment later")
+    assert not run.owns(path)
+
+
+def test_records_say_what_is_a_directory(run: Run, tmp_path: Path) -> None:
+    directory, file = run.create(tmp_path / "d", directory=True), run.create(tmp_path / "f")
+    run.ownership.intend(str(tmp_path / "said"), True)
+    (tmp_path / "said").write_bytes(b"announced as a directory")
+    run.ownership.settle()
+    run.ownership.claim(str(tmp_path / "claimed"), identity_of(str(file)))
+
+    said = [(record["kind"], Path(record["path"]).name, record["directory"]) for record in run.records]
+    assert directory.is_dir()
+    assert sorted(said) == [
+        ("created", "claimed", False),
+        ("created", "d", True),
+        ("created", "f", False),
+        ("created", "said", True),
+        ("intent", "d", True),
+        ("intent", "f", False),
+        ("intent", "said", True),
+    ]
+
+
+def test_a_removal_that_failed_does_not_keep_the_next_from_being_forgotten(run: Run, tmp_path: Path) -> None:
+    stays, goes = run.create(tmp_path / "stays"), run.create(tmp_path / "goes")
+    run.ownership.settle()
+    run.ownership.removed(str(stays))
+    run.ownership.removed(str(goes))
+    goes.unlink()
+    run.ownership.settle()
+
+    assert set(run.ownership.paths) == {str(stays)}
+
+
+def test_nothing_is_left_of_what_was_forgotten(run: Run, tmp_path: Path) -> None:
+    first = run.create(tmp_path / "a")
+    assert run.owns(first)
+    second = tmp_path / "b"
+    second.hardlink_to(first)
+    run.ownership.claim(str(second), identity_of(str(first)))
+    run.ownership.forget(str(first))
+    assert run.ownership.is_own(identity_of(str(second))) is True
+    run.ownership.forget(str(second))
+    run.ownership.forget(str(second))
+
+    assert (run.ownership.paths, run.ownership._by_number) == ({}, {})
+
+
+def test_others_are_not_asked_unless_that_is_wanted(run: Run, tmp_path: Path) -> None:
+    other = Run()
+    path = other.create(tmp_path / "a")
+    other.ownership.settle()
+    run.others = list(other.records)
+
+    assert run.ownership.owns(str(path), path.lstat()) is False
+    assert run.others != []
