@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -204,8 +205,6 @@ def test_works(session_guard, number):
         stop.touch()
         said, _ = live.communicate(timeout=30)
 
-    import json
-
     alive = json.loads(said)
     assert live.returncode == 0
     assert result.status == 0, result.words
@@ -275,3 +274,41 @@ def test_b_the_run_goes_on():
 
     assert result.status == 0, result.words
     assert names(store) == ["real.json"]
+
+
+WAITS = """
+def test_a_waits_while_somebody_moves_the_store_away():
+    assert NOTES.exists()
+    HANGS.write_text("")
+    for _ in range(1000):
+        if (HANGS.parent / "moved").exists():
+            break
+        time.sleep(0.01)
+
+def test_b_goes_on():
+    pass
+"""
+
+
+@pytest.mark.parametrize("layers", ["auto", "hook,manifest"])
+def test_a_protected_root_that_somebody_moves_away_is_not_called_deleted_and_is_not_restored(
+    make_project: MakeProject, layers: str
+) -> None:
+    project, store = shared_project(make_project, WAITS)
+    process = start(
+        project, store, f"--session-guard-layers={layers}", f"--session-guard-protect={project.home / '.chat'}",
+        f"--session-guard-json={project.report_path}",
+    )  # fmt: skip
+    wait_for(project.tmp / "hangs", process, project.base / "output")
+    (project.home / ".chat").rename(project.base / "moved-away")
+    (project.tmp / "moved").write_text("")
+
+    process.wait(timeout=60)
+
+    said = (project.base / "output").read_text()
+    report = json.loads(project.report_path.read_bytes())
+    assert not (project.home / ".chat").exists(), said
+    assert (project.base / "moved-away" / "notes.txt").read_text() == "notes of a person\n"
+    assert [touch for touch in report["touches"] if touch["path"].endswith(("notes.txt", ".json", ".db"))] == [], said
+    assert "2 passed" in said
+    assert ("cannot be compared any more" in said) is ("manifest" in layers)
