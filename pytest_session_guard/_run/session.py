@@ -450,6 +450,10 @@ class SessionRun(GuardRun):
         for touch in self.touches[self._told :]:
             if touch.violation:
                 self.on_late(touch)
+        if self.invitation is not None:
+            # The server that this worker lived in goes on; the run is over, and its rootdir's next one may tidy up.
+            self.journal.retire()
+            self.directory.release()
 
 
 def as_paths(value: object) -> list[str]:

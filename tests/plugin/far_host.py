@@ -54,18 +54,22 @@ class FarHost:
 
 
 @contextmanager
-def far_host(place: Project, env: Mapping[str, str] | None = None, python: str = sys.executable) -> Iterator[FarHost]:
-    """A socket server in a project's checkout, with the project's environment."""
+def far_host(place: Project, env: Mapping[str, str] | None = None, python: str = "") -> Iterator[FarHost]:
+    """A socket server in a project's checkout, with the project's environment and account."""
+    account = place.account
     output = place.base / "server-output"
     with output.open("wb") as writing:
         process = subprocess.Popen(
-            [python, "-u", "-c", SERVER],
+            [python or account.python, "-u", "-c", SERVER],
             cwd=place.root,
             env=place.environment(env),
             stdin=subprocess.DEVNULL,
             stdout=writing,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            user=account.uid,
+            group=account.uid,
+            extra_groups=None if account.uid is None else [],
         )
     host = FarHost(place, process, _port(process, output))
     try:

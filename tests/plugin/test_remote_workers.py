@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from isolated import ordinary_account
 from project import MakeProject, Project, Result, differences, lines_of
 
 from .far_host import FarHost, base_interpreter, far_host, home_of, libraries, runs_of
@@ -27,6 +29,9 @@ STORE = Path.home() / "store"
 HARMS = HEAD + (
     "def test_harms():\n    with contextlib.suppress(OSError):\n        NOTES.write_text('x')\n\n"
     "def test_passes():\n    Path('made.txt').write_text('x')\n"
+)
+HARMS_IN_A_CHILD = (
+    HEAD + "import subprocess\n\ndef test_harms():\n    subprocess.run(['sh', '-c', f'echo x > {NOTES}'])\n"
 )
 HARMS_ON_IMPORT = HEAD + "with contextlib.suppress(OSError):\n    NOTES.unlink()\n\ndef test_passes():\n    pass\n"
 HOME = {".chat/notes.txt": "notes of a person\n", "store/real.json": "{}"}
@@ -225,13 +230,53 @@ def test_workspace_that_changed_elsewhere_can_be_brought_back_there(make_project
 
     with far_host(far) as host:
         result = near.run(*host.tx)
+        # The server is there still; the run is over.
+        (run,) = runs_of(far)
+        restored = far.call(sys.executable, "-m", "pytest_session_guard", "restore", run.name)
 
-    (run,) = runs_of(far)
     assert result.status == 0, result.words
     assert lines_of(result.stdout, "on gw0@", "1 file of the workspace changed")
     assert lines_of(result.stdout, f"session-guard restore {run.name}")
-    restored = far.call(sys.executable, "-m", "pytest_session_guard", "restore", run.name)
     assert (restored.returncode, (far.root / "kept.txt").read_text()) == (0, "as it was"), restored
+
+
+def test_what_only_the_far_manifest_saw_makes_the_run_red(make_project: MakeProject) -> None:
+    near, far = pair(make_project, HARMS_IN_A_CHILD, far=ini("session_guard_layers = hook,manifest"))
+
+    with far_host(far) as host:
+        result = near.run(*host.tx)
+
+    assert (result.status, result.outcomes) == (1, {"passed": 1}), result.words
+    assert [(touch["path"], touch["layer"]) for touch in result.touches] == [
+        (f"{far.home}/.chat/notes.txt", "manifest")
+    ]
+    assert result.touches[0]["process"].startswith("gw0@")
+
+
+@pytest.fixture
+def ordinary_pair() -> Iterator[tuple[Project, Project]]:
+    with ordinary_account() as (account, place):
+        files = {"test_it.py": HARMS, "pytest.ini": INI}
+        yield Project(place / "near", files, HOME, account), Project(place / "far", files, HOME, account)
+
+
+def test_ordinary_user_elsewhere_is_guarded_and_told_what_holds_there(ordinary_pair: tuple[Project, Project]) -> None:
+    near, far = ordinary_pair
+    before = home_of(far)
+
+    with far_host(far) as host:
+        result = near.run(*host.tx)
+    with far_host(far) as host:
+        required = near.run(*host.tx, "--session-guard-require=overlay")
+
+    assert differences(before, home_of(far)) == {}
+    assert (result.status, result.said_of("test_harms")) == (1, {"FAILED"}), result.words
+    assert result.report is not None
+    # The socket server has a thread of its own, and only root's processes can move to an overlay then.
+    assert result.report["layers"]["overlay"]["status"] == "unavailable", result.words
+    assert lines_of(result.stdout, "gw0@", "had overlay unavailable")
+    assert required.status == 4, required.words
+    assert lines_of(required.stderr, "overlay"), required.words
 
 
 # -- hosts and interpreters that are not fit ------------------------------------------------------------------------------

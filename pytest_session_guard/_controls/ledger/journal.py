@@ -61,6 +61,10 @@ class Journal:
             self._torn = before >= 0 and Raw.fstat(self._fd).st_size != before
             raise LedgerError(f"{self.run_directory}/{self.name}", problem.strerror or str(problem)) from problem
 
+    def retire(self) -> None:
+        """Count no more as a living writer; what comes all the same is still written."""
+        unlock(self._fd)
+
     def close(self) -> None:
         """Write no more; only a process that goes on living after its run needs this."""
         Raw.close(self._fd)
@@ -80,6 +84,16 @@ def lock_for_life(fd: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def unlock(fd: int) -> None:
+    """Give up what `lock_for_life` took."""
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except ImportError:
+        return  # then nothing was taken
 
 
 def keep_clear_of_low_numbers(fd: int) -> int:
