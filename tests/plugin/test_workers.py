@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
-from project import MakeProject, Result, lines_of
+import pytest
+from project import MakeProject, Project, Result, lines_of
 
 IMPORTS = """\
 import contextlib, os, signal, time
@@ -148,3 +154,106 @@ def test_two_runs_one_after_the_other_have_directories_of_their_own(make_project
     assert second.report is not None
     assert (first.status, second.status) == (0, 0)
     assert first.report["run"]["id"] != second.report["run"]["id"]
+
+
+BUSY = IMPORTS + (
+    "import pytest\n\nSTORE = Path.home() / 'shared'\n\n"
+    "@pytest.mark.parametrize('n', range(4))\nclass Test{name}:\n    def test_works(self, n):\n        time.sleep(0.05)\n"
+    "        (STORE / f'{name}-{{n}}.json').write_text('{{}}')\n        Path(f'{name}-{{n}}.txt').write_text('x')\n"
+    "        with contextlib.suppress(OSError):\n            NOTES.unlink()\n"
+)
+
+
+def recorded(project: Project) -> list[tuple[str, str]]:
+    """The violations in the journals of the one run, as test and path."""
+    (run,) = (project.root / ".session_guard" / "runs").iterdir()
+    records = [json.loads(line)["record"] for path in run.glob("*.jsonl") for line in path.read_text().splitlines()]
+    return sorted((one["nodeid"], one["path"]) for one in records if one["kind"] == "touch" and one["violation"])
+
+
+def busy_project(make_project: MakeProject, more: str = "") -> Project:
+    suites = {f"test_{name}.py": BUSY.format(name=name) + more for name in "ab"}
+    return make_project(suites, {".chat/notes.txt": "x", "shared/foreign.txt": "x"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "workers", "harmed"),
+    [
+        pytest.param(["-n", "4"], 1, 4, range(8, 9), id="four-workers"),
+        pytest.param(["-n", "2", "--dist=loadscope"], 1, 2, range(8, 9), id="by-scope"),
+        pytest.param(["-n", "2", "--maxfail=2"], 2, 2, range(2, 9), id="maxfail"),
+        pytest.param(["-n", "2", "-x"], 2, 2, range(1, 9), id="first-failure-ends-it"),
+    ],
+)
+def test_report_has_what_the_journals_of_all_workers_have(
+    make_project: MakeProject, arguments: list[str], status: int, workers: int, harmed: range
+) -> None:
+    project = busy_project(make_project)
+
+    result = project.run(*arguments, "--session-guard-share=~/shared")
+
+    assert {path for path, facts in result.changes.items() if facts != ("modified_ns",)} == set()
+    assert result.status == status, result.words
+    assert sorted((touch["nodeid"], touch["path"]) for touch in result.touches) == recorded(project)
+    assert len(result.touches) in harmed, result.touches
+    assert result.report is not None
+    assert result.report["run"]["workers"] == [f"gw{number}" for number in range(workers)]
+    artifacts = result.report["artifacts"]
+    ran = sorted(f"{nodeid[5]}-{nodeid[-2]}" for nodeid, _ in recorded(project))
+    assert sorted(path.rpartition("/")[2] for path in artifacts["created"]) == [f"{name}.txt" for name in ran]
+    assert sorted(path.rpartition("/")[2] for path in artifacts["removed"]) == [f"{name}.json" for name in ran]
+
+
+def test_crash_in_the_middle_loses_nothing_of_the_other_workers(make_project: MakeProject) -> None:
+    dies = (
+        "\ndef test_zz_dies():\n    with contextlib.suppress(OSError):\n        NOTES.unlink()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    project = busy_project(make_project, dies)
+
+    result = project.run("-n", "2", "--session-guard-share=~/shared")
+
+    assert {path for path, facts in result.changes.items() if facts != ("modified_ns",)} == set()
+    assert result.status == 1, result.words
+    assert len(result.touches) == 10, result.touches
+    assert sorted((touch["nodeid"], touch["path"]) for touch in result.touches) == recorded(project)
+    assert result.report is not None
+    assert len(result.report["run"]["workers"]) > 2, "crashed workers were replaced"
+
+
+def test_ctrl_c_gives_a_report_of_what_was_done(make_project: MakeProject) -> None:
+    project = busy_project(
+        make_project, "\ndef test_zz_hangs():\n    Path(f'hangs-{os.getpid()}').touch()\n    time.sleep(60)\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:randomly",
+        "-n",
+        "2",
+        "--dist=loadfile",
+        "--session-guard-share=~/shared",
+    ]
+    with (project.base / "output").open("w") as output:
+        process = subprocess.Popen(
+            [*command, f"--session-guard-json={project.report_path}"],
+            cwd=project.root, env=project.environment(), stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while len(list(project.root.glob("hangs-*"))) < 2:
+        assert time.monotonic() < deadline, (project.base / "output").read_text()
+        assert process.poll() is None, (project.base / "output").read_text()
+        time.sleep(0.02)
+
+    os.killpg(process.pid, signal.SIGINT)
+
+    assert process.wait(timeout=60) == 2, (project.base / "output").read_text()
+    report = json.loads(project.report_path.read_text())
+    assert report["verdict"] == "violated"
+    violating = sorted((touch["nodeid"], touch["path"]) for touch in report["touches"] if touch["violation"])
+    assert violating == recorded(project)
+    assert len(violating) == 8
+    assert report["run"]["workers"] == ["gw0", "gw1"]
+    assert sorted(path.name for path in (project.home / "shared").iterdir()) == ["foreign.txt"]
