@@ -186,7 +186,7 @@ def _request(config: pytest.Config, settings: Settings, late: str, invitation: I
         outputs=outputs,
         worker=_worker_name() if is_alone else "",
         has_workers=is_alone and bool(getattr(known, "numprocesses", 0) or getattr(known, "tx", ())),
-        workdirs=tuple(_workdirs(known)) if is_alone else (),
+        workdirs=tuple(_workdirs(known)) if is_alone else (os.getcwd(),),
         late=late,
         pytest_version=pytest.__version__,
         invitation=invitation,

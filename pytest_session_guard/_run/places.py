@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pytest_session_guard._core.errors import ConfigurationError
@@ -280,27 +280,41 @@ def check_outputs(policy: Policy, places: Places) -> None:
             )
         if guarded.holds_guarded(out.path):
             raise ConfigurationError(out.option, OUTPUT_SOURCE, f"lies over a guarded place, got {out.path!r}", allowed)
-    _check_workdirs(guarded, places)
     if places.basetemp:
         _check_basetemp(guarded, places)
 
 
-def _check_workdirs(guarded: Policy, places: Places) -> None:
+def check_workdirs(policy: Policy, places: Places) -> None:
     """A worker's directory becomes a workspace, as the rootdir is; what is real data must not become one that way.
 
     :raises ConfigurationError: it is or holds a home or the rootdir, or lies in a declared place or in the ledger.
     """
+    guarded = Policy(tuple(rule for rule in policy.rules if rule.source != OUTPUT_SOURCE), policy.patterns)
     for path in places.workdirs:
-        rule = guarded.rule_for(path)
-        problem = ""
-        if lies_over(path, places):
-            problem = "lies over a home or the rootdir"
-        elif rule.zone in (Zone.PROTECTED, Zone.SHARED) and (rule.declared or rule.shown in (".git", ".session_guard")):
-            problem = f"points into a place that is {rule}"
+        problem = (
+            "lies over the rootdir" if is_within(places.rootdir, path) else _problem_of_workdir(guarded, places, path)
+        )
         if problem:
             raise ConfigurationError(
                 "--tx chdir=", OUTPUT_SOURCE, f"{problem}, got {path!r}", "a directory of its own for the worker"
             )
+
+
+def _problem_of_workdir(guarded: Policy, places: Places, path: str) -> str:
+    rule = guarded.rule_for(path)
+    if any(is_within(home, path) for home in places.homes):
+        return "lies over a home"
+    if rule.zone in (Zone.PROTECTED, Zone.SHARED) and (rule.declared or rule.shown in (".git", ".session_guard")):
+        return f"points into a place that is {rule}"
+    return ""
+
+
+def with_usable_workdirs(settings: Settings, places: Places) -> Places:
+    """Without the directories that cannot be a workspace: on another host the server's place chose them, not the user."""
+    policy, _ = build_policy(settings, replace(places, workdirs=()))
+    return replace(
+        places, workdirs=tuple(path for path in places.workdirs if not _problem_of_workdir(policy, places, path))
+    )
 
 
 def _check_basetemp(guarded: Policy, places: Places) -> None:

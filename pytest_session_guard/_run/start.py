@@ -29,7 +29,9 @@ from pytest_session_guard._run.places import (
     build_policy,
     capture,
     check_outputs,
+    check_workdirs,
     removable_git_variables,
+    with_usable_workdirs,
     zones_of,
 )
 from pytest_session_guard._run.remote import Invitation
@@ -55,7 +57,7 @@ class StartRequest:
 
     :param worker: the pytest-xdist worker's name, or ``""`` in the controller.
     :param has_workers: pytest-xdist will start workers.
-    :param workdirs: where it was told to let workers of this host work.
+    :param workdirs: where it was told to let workers of this host work; where this worker works, when it was invited.
     :param outputs: what pytest's own options say it will write.
     :param late: why the guard starts later than it should, or ``""``.
     :param invitation: what the controller on another host asks, in its worker; that begins a run of its own.
@@ -217,9 +219,13 @@ def prepare(request: StartRequest, environ: Mapping[str, str]) -> tuple[Places, 
         ini=request.ini,
         workdirs=request.workdirs,
     )
+    if request.invitation is not None:
+        places = with_usable_workdirs(settings, places)
     policy, notes = build_policy(settings, places)
     if not request.worker:
         check_outputs(policy, places)
+        if request.invitation is None:
+            check_workdirs(policy, places)
     return places, policy, notes
 
 
