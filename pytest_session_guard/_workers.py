@@ -80,6 +80,12 @@ class Workers:
         if name in self._remote:
             self._say(f"session-guard: {self._remote[name].title} died; its ledger stays there and cannot be merged")
 
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        """A test's violations come with its report, before the worker's own."""
+        worker = self._remote.get(report.node.gateway.id) if hasattr(report, "node") else None
+        if worker is not None:
+            worker.told.append(getattr(report, "session_guard", "[]"))
+
     def _say(self, line: str) -> None:
         reporter: Any = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:

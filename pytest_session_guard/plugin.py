@@ -19,7 +19,7 @@ from pytest_session_guard._run.nested import NESTED_VARIABLE, is_nested
 from pytest_session_guard._run.places import Output, declared_zones
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
 from pytest_session_guard._run.relaunch import relaunch_if_threaded
-from pytest_session_guard._run.remote import OUTPUT_KEY, Invitation
+from pytest_session_guard._run.remote import OUTPUT_KEY, Invitation, encode_touches
 from pytest_session_guard._run.session import as_paths
 from pytest_session_guard._run.start import StartRequest, active_run, own_runs, prepare, start
 from pytest_session_guard._workers import NAME as WORKERS
@@ -381,6 +381,9 @@ def pytest_runtest_makereport(
     touches = run.take_violations(item.nodeid, thorough=call.when == "teardown")
     for touch in touches:
         item.ihook.pytest_session_guard_touch(touch=touch)
+    if touches and run.invitation is not None:
+        # Should this worker die, its controller has these at least.
+        cast("Any", report).session_guard = encode_touches(touches)
     if touches and run.settings.mode == "enforce":
         _fail(report, touches, run.places.rootdir)
     if run.is_fork and call.when == "teardown":

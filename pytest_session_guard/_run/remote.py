@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
@@ -115,12 +115,14 @@ class RemoteWorker:
     :param spec: how it was asked for (``socket=…``).
     :param facts: what it answered to the greeting.
     :param output: its report as it came, ``None`` when none did.
+    :param told: what came with the reports of its tests: `encode_touches`.
     """
 
     name: str
     spec: str
     facts: Mapping[str, Any]
     output: object = None
+    told: list[str] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -156,16 +158,34 @@ def take_in(run: SessionRun, remote: Iterable[RemoteWorker], local: Collection[s
         try:
             report = worker.report()
         except UnreadableReportError as problem:
+            _take_touches(run, worker, (touch for text in worker.told for touch in decode_touches(text)))
             run.touched(_unaccounted(run, worker, str(problem)))
             continue
         touches = [Touch.parse(touch) for touch in report["touches"]]
-        for touch in touches:
-            process = f"{worker.title}: {touch.process}" if touch.process else worker.title
-            run.touched(replace(touch, process=process))
+        _take_touches(run, worker, touches)
         run.uncounted[""] += max(0, report["violations"] - sum(touch.violation for touch in touches))
         run.remote[worker.title] = {**report, "worker": worker.name, "facts": dict(worker.facts)}
     for name in sorted(set(local) - _labels(run)):
         run.touched(_unguarded(run, name))
+
+
+def _take_touches(run: SessionRun, worker: RemoteWorker, touches: Iterable[Touch]) -> None:
+    for touch in touches:
+        process = f"{worker.title}: {touch.process}" if touch.process else worker.title
+        run.touched(replace(touch, process=process))
+
+
+def encode_touches(touches: Iterable[Touch]) -> str:
+    """Touches as ASCII, which execnet can carry whatever the paths are."""
+    return json.dumps([touch.to_json() for touch in touches])
+
+
+def decode_touches(text: str) -> list[Touch]:
+    """What `encode_touches` wrote; nothing of what is something else: it stands in for a report that is missing anyway."""
+    try:
+        return [Touch.parse(touch) for touch in json.loads(text)]
+    except (ValueError, TypeError):
+        return []
 
 
 def _labels(run: SessionRun) -> set[str]:
