@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._run.remote import (
     GREETING,
+    INPUT_KEY,
     INVITATION_VARIABLE,
     OUTPUT_KEY,
     Invitation,
     RemoteWorker,
+    keeps_journal,
     take_in,
 )
 
@@ -34,6 +37,7 @@ class Workers:
         self.run = run
         self._nodes: dict[str, Any] = {}
         self._remote: dict[str, RemoteWorker] = {}
+        self._guarded: set[str] = set()
 
     def pytest_configure_node(self, node: Any) -> None:
         """A worker's process is there, and its pytest has not begun."""
@@ -64,10 +68,24 @@ class Workers:
             )
         if is_remote:
             self._remote[name] = RemoteWorker(name, str(spec), facts)
+            # Called in execnet's thread, and before any later message of the worker.
+            channel = node.workerinput[INPUT_KEY] = node.gateway.newchannel()
+            channel.setcallback(self._guarded.add)
 
     def _invitation(self, name: str) -> Invitation:
         settings = self.run.settings
         return Invitation(name, self.run.directory.run_id, settings.mode, settings.require)
+
+    def pytest_xdist_node_collection_finished(self, node: Any) -> None:
+        """A worker is about to be given tests; one that is not guarded gets none."""
+        name, spec = node.gateway.id, node.gateway.spec
+        try:
+            is_guarded = name in self._guarded or keeps_journal(self.run.directory.path, name)
+        except LedgerError as problem:
+            raise pytest.UsageError(str(problem)) from problem
+        if not is_guarded:
+            said = f"session-guard: worker {name} ({spec}) does not load pytest-session-guard, so it gets no tests"
+            raise pytest.UsageError(said)
 
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """A worker is gone. One that could not even begin would fail again: pytest-xdist would replace it for ever."""
@@ -97,8 +115,7 @@ class Workers:
         for name, worker in self._remote.items():
             output = getattr(self._nodes[name], "workeroutput", None) or {}
             worker.output = output.get(OUTPUT_KEY)
-        ready = {name for name, node in self._nodes.items() if hasattr(node, "workerinfo")}
-        take_in(self.run, self._remote.values(), ready - set(self._remote))
+        take_in(self.run, self._remote.values())
 
 
 def _is_ours(handover: str, run_id: str) -> bool:

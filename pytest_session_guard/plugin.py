@@ -19,7 +19,7 @@ from pytest_session_guard._run.nested import NESTED_VARIABLE, is_nested
 from pytest_session_guard._run.places import Output, declared_zones
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
 from pytest_session_guard._run.relaunch import relaunch_if_threaded
-from pytest_session_guard._run.remote import OUTPUT_KEY, Invitation, encode_touches
+from pytest_session_guard._run.remote import INPUT_KEY, OUTPUT_KEY, Invitation, encode_touches
 from pytest_session_guard._run.session import as_paths
 from pytest_session_guard._run.start import StartRequest, active_run, own_runs, prepare, start
 from pytest_session_guard._workers import NAME as WORKERS
@@ -103,7 +103,9 @@ def pytest_configure(config: pytest.Config) -> None:
         formats = config.hook.pytest_session_guard_marker_formats()
         run.desk.formats = tuple(one for answer in formats for one in answer or ())
         run.enter("", "collection")
-        if run.answers_to_user and getattr(config.option, "tx", None):
+        if run.invitation is not None:
+            cast("Any", config).workerinput[INPUT_KEY].send(run.invitation.worker)
+        elif run.is_controller and getattr(config.option, "tx", None):
             config.pluginmanager.register(Workers(config, run), WORKERS)
 
 

@@ -8,7 +8,7 @@ a ledger of its own on its host, and sends its report when its session ends.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 INVITATION_VARIABLE: Final = "SESSION_GUARD_INVITATION"
 # Under this name the report travels in pytest-xdist's `workeroutput`.
 OUTPUT_KEY: Final = "session_guard"
+# And under this one, in `workerinput`, a channel on which the worker says that it is guarded.
+INPUT_KEY: Final = "session_guard"
 
 # Run by execnet in the process that will be the worker, before its pytest begins; our package may not be there.
 GREETING: Final = f"""
@@ -149,11 +151,8 @@ class RemoteWorker:
         return report
 
 
-def take_in(run: SessionRun, remote: Iterable[RemoteWorker], local: Collection[str]) -> None:
-    """Take what the workers on other hosts sent into the controller's ledger, and say of whom nothing is known.
-
-    :param local: the names of the workers that share the run's directory and ran tests.
-    """
+def take_in(run: SessionRun, remote: Iterable[RemoteWorker]) -> None:
+    """Take what the workers on other hosts sent into the controller's ledger, and say of whom nothing is known."""
     for worker in remote:
         try:
             report = worker.report()
@@ -165,8 +164,6 @@ def take_in(run: SessionRun, remote: Iterable[RemoteWorker], local: Collection[s
         _take_touches(run, worker, touches)
         run.uncounted[""] += max(0, report["violations"] - sum(touch.violation for touch in touches))
         run.remote[worker.title] = {**report, "worker": worker.name, "facts": dict(worker.facts)}
-    for name in sorted(set(local) - _labels(run)):
-        run.touched(_unguarded(run, name))
 
 
 def _take_touches(run: SessionRun, worker: RemoteWorker, touches: Iterable[Touch]) -> None:
@@ -188,38 +185,23 @@ def decode_touches(text: str) -> list[Touch]:
         return []
 
 
-def _labels(run: SessionRun) -> set[str]:
+def keeps_journal(run_directory: str, worker: str) -> bool:
+    """Whether a worker that shares the run's directory has joined the run.
+
+    :raises LedgerError: the directory is gone.
+    """
     try:
-        names = Raw.listdir(run.directory.path)
-    except OSError:
-        return set()
-    return {name.split("-")[1] for name in names if name.startswith("journal-")}
+        return any(name.startswith(f"journal-{worker}-") for name in Raw.listdir(run_directory))
+    except OSError as problem:
+        raise LedgerError(run_directory, problem.strerror or str(problem)) from problem
 
 
 def _unaccounted(run: SessionRun, worker: RemoteWorker, why: str) -> Touch:
-    facts = worker.facts
-    return _complaint(
-        run,
-        worker.title,
-        f"its ledger could not be merged: its report {why}; it stays on {facts['host']}, for a rootdir at or above {facts['cwd']!r}",
-        "run session-guard runs there, then session-guard show RUN; the next run there tidies up",
-    )
-
-
-def _unguarded(run: SessionRun, name: str) -> Touch:
-    return _complaint(
-        run,
-        name,
-        "ran unguarded: it keeps no journal",
-        "let its pytest load pytest-session-guard as the controller does",
-    )
-
-
-def _complaint(run: SessionRun, who: str, reason: str, fix: str) -> Touch:
+    host, cwd = worker.facts["host"], worker.facts["cwd"]
     return Touch(
         time=Raw.time_ns() / 1e9,
         operation="worker",
-        path=who,
+        path=worker.title,
         zone="protected",
         outcome="allowed",
         violation=True,
@@ -227,8 +209,8 @@ def _complaint(run: SessionRun, who: str, reason: str, fix: str) -> Touch:
         nodeid="",
         phase="session",
         pid=run.pid,
-        reason=reason,
-        fix=fix,
+        reason=f"its ledger could not be merged: its report {why}; it stays on {host}, for a rootdir at or above {cwd!r}",
+        fix="run session-guard runs there, then session-guard show RUN; the next run there tidies up",
     )
 
 
