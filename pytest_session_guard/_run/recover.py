@@ -34,6 +34,7 @@ from pytest_session_guard._core.runs import (
     quarantined_paths,
 )
 from pytest_session_guard._core.zones import Zone, is_within
+from pytest_session_guard._run.reports import untold
 
 UNCERTAIN: Final = "its creation was announced, but the run died before it saw which object it had made"
 ZONES_UNKNOWN: Final = "the run died before it wrote down its zones"
@@ -290,7 +291,8 @@ def _finish(run: PastRun) -> list[str]:
         # Alive: somebody else, starting at this moment too, is at it.
         left = problem.reason != ALIVE
         return [f"run {run.run_id} had been killed and is left alone: {problem.reason}"] if left else []
-    if not (cleaned.removed.removed or cleaned.kept):
-        return []
-    removed, kept = len(cleaned.removed.removed), len(cleaned.kept)
-    return [f"run {run.run_id} had been killed: {removed} of its files removed, {kept} kept"]
+    notes = []
+    if cleaned.removed.removed or cleaned.kept:
+        removed, kept = len(cleaned.removed.removed), len(cleaned.kept)
+        notes.append(f"run {run.run_id} had been killed: {removed} of its files removed, {kept} kept")
+    return [*notes, *untold(run)]

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pytest_session_guard._core.records import REPORT_SCHEMA, iter_kind
+from pytest_session_guard._core.records import REPORT_SCHEMA, Touch, iter_kind
 from pytest_session_guard._core.runs import PastRun, RecordedArtifacts
 from pytest_session_guard._host.fsops import make_directory, read_file, replace_file
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
@@ -62,6 +62,18 @@ def report_of(run: PastRun) -> dict[str, Any]:
     except (OSError, UnreadableReportError):
         return unfinished_report(run.run_id, run.started_ns, run.header, touches, run.records)
     return with_late_touches(report, touches)
+
+
+def untold(run: PastRun) -> list[str]:
+    """The violations of a run that was killed before it could report them: a clause, or none."""
+    touches = [touch for touch in iter_kind(run.records, "touch") if touch.get("violation") is True]
+    if not touches or os.path.lexists(f"{run.path}/{REPORT_FILE}"):
+        return []
+    first = Touch.parse({key: value for key, value in touches[0].items() if key != "kind"})
+    who = f" by {first.nodeid}" if first.nodeid else ""
+    more = f" and {len(touches) - 1} more" if len(touches) > 1 else ""
+    what = f"{first.operation} {first.outcome}: {first.path!r}{who}{more}"
+    return [f"run {run.run_id} was killed before it could report {what} (session-guard show {run.run_id})"]
 
 
 def with_late_touches(report: dict[str, Any], touches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,69 @@
+"""A run that is killed cannot speak for itself: the next one says what it had recorded."""
+
+from __future__ import annotations
+
+import pytest
+from project import MakeProject, Project
+
+SUITE = """\
+import contextlib, os, signal
+from pathlib import Path
+
+CHAT = Path.home() / ".chat"
+
+def test_dies():
+    for path in @PATHS@:
+        with contextlib.suppress(OSError):
+            os.remove(path)
+    os.kill(os.getpid(), signal.@SIGNAL@)
+"""
+FINE = "def test_fine():\n    pass\n"
+
+
+def killed(make_project: MakeProject, signal: str, paths: str) -> tuple[Project, str]:
+    """A project whose run was killed, and the id of that run."""
+    suite = SUITE.replace("@SIGNAL@", signal).replace("@PATHS@", paths)
+    project = make_project({"test_it.py": suite, "test_fine.py": FINE})
+    result = project.run("test_it.py")
+    assert (result.status < 0, result.report, result.changes) == (True, None, {}), result.words
+    (run,) = (project.root / ".session_guard" / "runs").iterdir()
+    return project, run.name
+
+
+@pytest.mark.parametrize("signal", ["SIGKILL", "SIGSEGV"])
+def test_next_run_names_what_a_killed_run_had_recorded(make_project: MakeProject, signal: str) -> None:
+    project, run_id = killed(make_project, signal, "(CHAT / 'notes.txt',)")
+
+    following, third = project.run("test_fine.py"), project.run("test_fine.py")
+
+    note = (
+        f"run {run_id} was killed before it could report os.remove refused: '{project.home}/.chat/notes.txt'"
+        f" by test_it.py::test_dies (session-guard show {run_id})"
+    )
+    assert note in following.header_lines[0]
+    assert following.report is not None
+    assert note in following.report["notes"]
+    assert (following.status, following.touches) == (0, []), following.words
+    assert "was killed" not in third.words, "once is enough"
+
+
+def test_next_run_counts_what_it_does_not_name(make_project: MakeProject) -> None:
+    project, run_id = killed(make_project, "SIGKILL", "(CHAT / 'notes.txt', CHAT / 'state.db')")
+
+    result = project.run("test_fine.py")
+
+    assert f"by test_it.py::test_dies and 1 more (session-guard show {run_id})" in result.header_lines[0]
+
+
+def test_next_run_has_nothing_to_say_of_a_killed_run_without_violations(make_project: MakeProject) -> None:
+    project, _ = killed(make_project, "SIGKILL", "()")
+
+    assert "killed" not in project.run("test_fine.py").words
+
+
+def test_next_run_has_nothing_to_say_of_a_run_that_gave_its_report(make_project: MakeProject) -> None:
+    suite = SUITE.replace("os.kill(os.getpid(), signal.@SIGNAL@)", "pass").replace("@PATHS@", "(CHAT / 'notes.txt',)")
+    project = make_project({"test_it.py": suite, "test_fine.py": FINE})
+    assert project.run("test_it.py").status == 1
+
+    assert "killed" not in project.run("test_fine.py").words
