@@ -1,11 +1,13 @@
-"""Processes below this one: adopting orphans, waiting for what is left, telling who is who."""
+"""Processes: adopting orphans, waiting for what is left, telling who is who."""
 
 from __future__ import annotations
 
 import os
 import signal
+import stat
 import struct
 import time
+from collections.abc import Iterator
 from typing import Final
 
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -26,10 +28,89 @@ def adopt_orphans() -> bool:
 
 
 def children(pid: int | str = "self") -> list[int]:
-    """The living children of a process, zombies included."""
+    """The living children of a process, zombies included, whichever of its threads started them."""
+    found: list[int] = []
+    for task in _names(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{task}/children", encoding="ascii") as file:
+                found += [int(word) for word in file.read().split()]
+        except OSError:
+            continue  # the thread has ended meanwhile
+    return found
+
+
+def descendants(pid: int | str = "self") -> list[int]:
+    """The children of a process and all below them, as far as no link of the chain has ended."""
+    found = children(pid)
+    for child in found:
+        found += descendants(child)
+    return found
+
+
+def process_ids() -> Iterator[int]:
+    """All processes that can be seen but this one."""
+    own = os.getpid()
+    yield from (pid for pid in map(int, filter(str.isdecimal, _names("/proc"))) if pid != own)
+
+
+def mount_namespace(pid: int | str = "self") -> str:
+    """A word for the mount namespace of a process; ``""`` for one that has ended, or that may not be looked at."""
     try:
-        with open(f"/proc/{pid}/task/{os.getpid() if pid == 'self' else pid}/children", encoding="ascii") as file:
-            return [int(word) for word in file.read().split()]
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""
+
+
+def program_of(pid: int | str = "self") -> str:
+    """The file of the program that a process runs, or ``""``."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""
+
+
+def environment_of(pid: int) -> list[bytes]:
+    """The environment that a process's program was started with, ``NAME=value`` each; empty where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read().split(b"\0")
+    except OSError:
+        return []
+
+
+def open_files(pid: int | str, access: int) -> Iterator[str]:
+    """What a process has open, by the kernel's words for it (a path, or ``pipe:[NUMBER]``).
+
+    :param access: ``stat.S_IRUSR`` for what it may read, ``stat.S_IWUSR`` for what it may write.
+    """
+    for name in _names(f"/proc/{pid}/fd"):
+        link = f"/proc/{pid}/fd/{name}"
+        try:
+            # The link's permission bits are the descriptor's access mode (proc_pid_fd(5)).
+            if os.lstat(link).st_mode & access:
+                yield os.readlink(link)
+        except OSError:
+            continue
+
+
+def waits_at_one_of(pid: int, pipes: set[str]) -> bool:
+    """Whether a process has nothing to do until something comes through one of some pipes, or they are closed.
+
+    Where the kernel does not say what a process waits for, holding the reading end is taken for it.
+    """
+    if not pipes or pipes.isdisjoint(open_files(pid, stat.S_IRUSR)):
+        return False
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+            place = file.read()
+    except OSError:
+        return True
+    return place in ("", "0") or "pipe" in place or "poll" in place
+
+
+def _names(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
     except OSError:
         return []
 

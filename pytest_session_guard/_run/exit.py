@@ -9,13 +9,15 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._report.text import entry
+from pytest_session_guard._report.text import entry, printable
+from pytest_session_guard._run.aftermath import look_once_more
+from pytest_session_guard._run.leftovers import STILL_RUNNING
 from pytest_session_guard._run.retreat import Retreat
 from pytest_session_guard._run.session import SessionRun
 
@@ -32,6 +34,7 @@ def guard_exit(run: SessionRun) -> None:
     run.on_late = last_word.take
     run.emergency = make_emergency(run.broken, last_word)
     atexit.register(last_word)
+    os.register_at_fork(before=run.forks.note)
     _wrap_exit(run)
 
 
@@ -59,14 +62,14 @@ class _LastWord:
         if self._getpid() != run.pid:
             settle_made(run)
             return
-        self.exiting = True
         if run.finished:
             before = len(run.touches)
             try:
-                run.collect()
+                self._tell_survivors(look_once_more(run))
             except LedgerError as problem:
                 self._write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
             self.late.extend(t for t in run.touches[before:] if t.violation and t not in self.late)
+        self.exiting = True
         if run.is_controller:
             # Workers and forks make it too, and leave it to the controller, which may have had no use for it itself.
             retreat = run.retreat or Retreat.find(run.directory.run_id)
@@ -75,6 +78,14 @@ class _LastWord:
         run.directory.release()
         if self.late:
             self.say_and_leave()
+
+    def _tell_survivors(self, survivors: Sequence[object]) -> None:
+        lines = [STILL_RUNNING.format(one) for one in survivors]
+        if lines:
+            words = "".join(f"session-guard: {printable(line)}\n" for line in lines)
+            self._write(self.run.stderr_fd, words.encode("utf-8", "backslashreplace"))
+            self.run.report.notes += lines
+            self.run.add_to_report(())
 
     def say_and_leave(self) -> None:
         """Say on stderr what happened; under ``enforce`` leave with status 1 where it would have been green."""

@@ -6,7 +6,7 @@ import os
 import threading
 from builtins import ascii, bool, len, str, sum, type  # noqa: A004 - captured: tests mock builtins
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -93,6 +93,9 @@ class GuardRun:
         self.broken: list[tuple[str, str]] = []
         self.exhausted = 0
         self.commands = Commands()
+        self.still_at_work = ""
+        self.seen_by_others: set[str] = set()
+        self.left_running: list[Mapping[str, Any]] = []
         self.emergency: Callable[[str, str], None] = self._shout
         self._expecting: list[list[Touch]] = []
         self._trials: list[Touch] | None = None
@@ -147,6 +150,9 @@ class GuardRun:
         self._per_test[key] += 1
         if self._per_test[key] > FULL_RECORDS_PER_TEST:
             self.uncounted[touch.nodeid] += touch.violation
+            if touch.layer == "overlay":
+                # Whoever reads the layers after this process must know that it is no news.
+                self.journal.append({"kind": "seen", "path": touch.path})
             return
         self.touches.append(touch)
         try:
@@ -253,6 +259,10 @@ class GuardRun:
                     self._learned.append(record)
                 case {"kind": "preimage", "path": str() as path}:
                     self.preserved.setdefault(path, "")
+                case {"kind": "seen", "path": str() as path}:
+                    self.seen_by_others.add(path)
+                case {"kind": "leftover"}:
+                    self.left_running.append(record)
                 case _:
                     yield record
 
@@ -297,11 +307,17 @@ class GuardRun:
         seen |= self._charged_by_children
         self._charged_by_children.clear()
         self._walls_read = len(self.touches)
+        self.charge(change for change in changes if change.path not in seen)
+        self._charge_tries(tries, {touch.path for touch in (*recent, *self.touches[self._walls_read :])})
+
+    def charge(self, changes: Iterable[Change]) -> None:
+        """Charge changes in an upper layer to the test that runs."""
         for change in changes:
             rule = self.policy.rule_for(change.path)
-            if change.path not in seen and self.is_touch(change, rule):
+            if self.is_touch(change, rule):
                 self.touched(self._contained(change, rule))
-        known = {touch.path for touch in self.touches[self._walls_read :]} | {touch.path for touch in recent}
+
+    def _charge_tries(self, tries: Iterable[Try], known: set[str]) -> None:
         for attempt in tries:
             rule = self.policy.rule_for(attempt.path)
             if attempt.path not in known and rule.zone is Zone.PROTECTED and is_refused(attempt):
@@ -314,6 +330,9 @@ class GuardRun:
         return rule.zone is Zone.PROTECTED and not own and counts(change.kind, change.path)
 
     def _contained(self, change: Change, rule: Rule) -> Touch:
+        reason = CONTAINED_REASONS[change.kind]
+        if self.still_at_work:
+            reason += f"; at work after the end of pytest: {self.still_at_work}"
         return Touch(
             time=Raw.time_ns() / 1e9,
             operation=change.kind,
@@ -326,7 +345,7 @@ class GuardRun:
             phase=self.span.phase,
             pid=0,
             process=self.commands.of(self.span.nodeid),
-            reason=CONTAINED_REASONS[change.kind],
+            reason=reason,
             rule=str(rule),
         )
 

@@ -25,6 +25,7 @@ from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.exit import GREEN
 from pytest_session_guard._run.guard import CONTAINED_REASONS, REFUSED_REASON, counts, is_refused
 from pytest_session_guard._run.handover import read_policy
+from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S
 from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
 from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, write_report
@@ -33,7 +34,6 @@ from pytest_session_guard._run.start import LAUNCH_VARIABLE
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Overlay
 
-WAIT_S: Final = 5.0
 NOT_DONE: Final = 3
 
 
@@ -137,7 +137,7 @@ def _verdict(run: Launch, status: int) -> int:
     if untold:
         _say(f"{len(untold)} violations that pytest did not report\n" + "\n".join(section(untold, os.getcwd())))
     for survivor in run.survivors:
-        _say(f"still running when the wait was over: {survivor}; it is held, and what it does is not reported any more")
+        _say(STILL_RUNNING.format(survivor))
     if not ended:
         _say(f"pytest ended without finishing its session (status {status}), so its word is not taken")
     violated = any(touch.violation for touch in touches) or bool(late)
@@ -153,7 +153,7 @@ def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Tou
     if run.overlay is None:
         return []
     policy, _ = read_policy(run.directory.path)
-    known = {record.get("path") for record in records if record.get("kind") == "touch"}
+    known = {record.get("path") for record in records if record.get("kind") in ("touch", "seen")}
     found: list[Touch] = []
     for label in run.overlay.labels():
         layers = run.overlay if label == run.overlay.label else run.overlay.stack(label)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.ledger import note_closed, read_run
@@ -23,17 +23,21 @@ from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
 from pytest_session_guard._host.fsops import Raw, clock_ns
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
-from pytest_session_guard._report.text import entry, preserved_lines
+from pytest_session_guard._report.text import entry, headline, preserved_lines
 from pytest_session_guard._run.artifacts import ArtifactDesk
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
+from pytest_session_guard._run.leftovers import Forks, leftovers_of
 from pytest_session_guard._run.places import declared_rules, expand, mark_basetemp, zones_of
 from pytest_session_guard._run.redirects import RedirectDesk
 from pytest_session_guard._run.remote import Invitation, closing_lines, fold
 from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
 from pytest_session_guard._run.walls import covered_places, writable_places
+
+if TYPE_CHECKING:
+    from pytest_session_guard._run.earlier import Earlier
 
 GREEN: Final = frozenset({0, 5})
 DECLARABLE: Final[Mapping[str, Zone]] = {zone.value: zone for zone in (Zone.PROTECTED, Zone.SHARED, Zone.FREE)}
@@ -49,6 +53,7 @@ class SessionRun(GuardRun):
     inventory: Inventory | None = None
     invitation: Invitation | None = None
     remote: dict[str, dict[str, Any]] = field(default_factory=dict)
+    earlier: Earlier | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,6 +65,8 @@ class SessionRun(GuardRun):
         self._told = 0
         self._is_told = False
         self._basetemp_marked = not self.places.basetemp
+        self.supervised = False
+        self.forks = Forks(self.current_span)
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
         self.redirects = RedirectDesk(
             self.settings,
@@ -300,13 +307,19 @@ class SessionRun(GuardRun):
                 self.preimages.note_left()
         if not self.is_controller:
             self._collect_or_complain()
+            for one in leftovers_of(self).look():
+                # The controller reads what they do from now on; who started them can be seen only while they live.
+                self.journal.append(one.to_json())
             self._told, self._is_told = len(self.touches), True
             return exit_status
         self.reader.widen()
         self._mark_basetemp()
         self._collect_or_complain()
+        self.left_running += [one.to_json() for one in leftovers_of(self).look()]
+        if self.earlier is not None:
+            self.earlier.compare(self, at_last=True)
         removed = self._clear_shared()
-        self._compare_inventory()
+        self.compare_inventory()
         self.report = self._build_report(tests, Removed(removed.removed, (*removed.kept, *self._uncertain())))
         fold(self.report, self.remote)
         self._told, self._is_told = len(self.touches), True
@@ -314,7 +327,13 @@ class SessionRun(GuardRun):
         self.exit_status = self.status_for(exit_status)
         return self.exit_status
 
-    def _compare_inventory(self) -> None:
+    def collect(self, thorough: bool = True) -> None:
+        """As for any process of the run; the controller also looks at what things from before the guard lead to."""
+        super().collect(thorough)
+        if self.earlier is not None:
+            self.earlier.compare(self)
+
+    def compare_inventory(self) -> None:
         """Where the manifest stands in for a kernel layer: what changed that nobody saw."""
         if self.inventory is None:
             return
@@ -426,6 +445,8 @@ class SessionRun(GuardRun):
             lines += preserved_lines(own, self.directory.run_id, self.places.rootdir) if own else []
         lines += closing_lines(self.remote, {name: layer.to_json() for name, layer in self.layers.items()})
         lines += [f"session-guard kept {path!r}: {reason}" for path, reason in self.report.kept]
+        if self.earlier is not None:
+            lines += [f"session-guard: {headline(touch)}" for touch in self.earlier.asides]
         if self.exhausted:
             lines.append(
                 f"session-guard: {self.exhausted} calls met the recursion or memory limit unjudged; none of them was let through"

@@ -122,13 +122,14 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     if request.late:
         run.notes.append(request.late)
     run.scrubbed = scrub(environ)
+    run.supervised = launch is not None
     if run.is_controller:
         # Imported here: a worker tidies nothing.
         from pytest_session_guard._run.recover import tidy
 
         run.notes += tidy(places.ledger)
-        run.notes += inherited(policy, places.ledger)
         make_workdirs(run)
+        watch_earlier(run)
     _enter_layers(run, request, outer, launch)
     run.header = header_of(run, request)
     if run.is_controller:
@@ -147,6 +148,17 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     prove(run)
     guard_exit(run)
     return run
+
+
+def watch_earlier(run: SessionRun) -> None:
+    """List what was there before the guard, and keep the state of what it leads to."""
+    found = inherited(run.policy, run.places.ledger)
+    if found:
+        # Imported here: most runs have nothing to watch.
+        from pytest_session_guard._run.earlier import Earlier
+
+        run.earlier = Earlier(run.directory.run_id, lambda: run.policy)
+        run.notes += run.earlier.watch(found)
 
 
 def start_unguarded(rootdir: str, ledger: str, environ: MutableMapping[str, str]) -> SessionRun:

@@ -81,6 +81,14 @@ class Walls:
         """
         return () if self.overlay is None else self.overlay.tries()
 
+    def of_workers(self) -> list[Overlay]:
+        """The layers of the run's other processes that have some of their own; they can be read after these have died.
+
+        :raises OSError: the keeper is gone, and with it the way to them.
+        """
+        own = self.overlay
+        return [] if own is None else [own.stack(label) for label in own.labels() if label != own.label]
+
     def extend(self, writable: Sequence[str], covered: Sequence[str]) -> None:
         """Follow a policy that grew after the layers were entered.
 

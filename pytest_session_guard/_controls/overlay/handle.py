@@ -189,6 +189,11 @@ class Overlay:
         self._take(answer, descriptors)
         self.drop_rights()
 
+    @property
+    def namespace(self) -> str:
+        """The mount namespace of these layers, in the words of ``/proc/PID/ns/mnt``."""
+        return f"mnt:[{os.fstat(self._namespace_fd).st_ino}]"
+
     def labels(self) -> tuple[str, ...]:
         """The stacks of the run: `MAIN` and one for each `restack`.
 

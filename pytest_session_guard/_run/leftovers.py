@@ -1,0 +1,168 @@
+"""What a run left running: who it is and which test started it, and a wait for it that has an end."""
+
+from __future__ import annotations
+
+import stat
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_session_guard._core.records import Span
+from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.processes import (
+    POLL_S,
+    children,
+    command_of,
+    environment_of,
+    mount_namespace,
+    open_files,
+    process_ids,
+    program_of,
+    waits_at_one_of,
+)
+
+if TYPE_CHECKING:
+    from pytest_session_guard._run.session import SessionRun
+
+WAIT_S: Final = 5.0
+"""Seconds to wait, once pytest is done, for what it left running: by the launcher, and by a run without one."""
+STILL_RUNNING: Final = "still running when the wait was over: {}; it is held, and what it does is not reported any more"
+TEST_VARIABLE: Final = b"PYTEST_CURRENT_TEST="
+SHOWN: Final = 3
+
+_sleep: Final = time.sleep  # captured: tests replace them
+_monotonic: Final = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A process that the run started and that outlives it.
+
+    :param nodeid: the test that started it, or ``""`` where that is not known.
+    """
+
+    pid: int
+    command: str
+    nodeid: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The process as a record of a journal."""
+        return {"kind": "leftover", "pid": self.pid, "command": self.command, "nodeid": self.nodeid}
+
+    @classmethod
+    def parse(cls, record: Mapping[str, Any]) -> Leftover:
+        """The twin of `to_json`."""
+        return cls(int(record["pid"]), str(record["command"]), str(record["nodeid"]))
+
+    def __str__(self) -> str:
+        """The process for people."""
+        return f"{self.pid} {self.command}" + (f" (started by {self.nodeid})" if self.nodeid else "")
+
+
+@dataclass
+class Leftovers:
+    """The processes of a run, this one left out.
+
+    Found by their mount namespace, which is the run's own where there is an overlay, however they were started; else as
+    this process's children, and by the run's id in the environment that they were given. Being told of all orphans
+    (``PR_SET_CHILD_SUBREAPER``) would be cheaper, and a test would notice: an orphan that ends would stay as a zombie.
+
+    :param namespaces: the mount namespaces of the run, where it has such.
+    :param forked: the tests that made a bare fork of this process; such a child has no environment of its own to ask.
+    """
+
+    run_id: str
+    namespaces: Collection[str] = ()
+    forked: Collection[str] = ()
+    met: dict[int, Leftover] = field(default_factory=dict)
+
+    def wait(self, limit_s: float) -> list[Leftover]:
+        """Wait until nothing of the run is at work any more; whoever interrupts this ends the wait.
+
+        A process that merely waits at a pipe which this one holds (a resource tracker, a fork server) ends with it and is
+        not waited for.
+
+        :returns: who is at work even so.
+        """
+        deadline = _monotonic() + limit_s
+        try:
+            while (left := self.look()) and _monotonic() < deadline:
+                _sleep(POLL_S)
+        except KeyboardInterrupt:
+            left = self.look()
+        return left
+
+    def look(self) -> list[Leftover]:
+        """Who is at work at this moment."""
+        pids = list(self._pids())
+        if not pids:
+            return []
+        pipes = {target for target in open_files("self", stat.S_IWUSR) if target.startswith("pipe:")}
+        left = [pid for pid in pids if not waits_at_one_of(pid, pipes)]
+        for pid in left:
+            known = self.met.get(pid)
+            if known is None or not known.nodeid:
+                self.met[pid] = self._look_at(pid)
+        return [self.met[pid] for pid in left]
+
+    def _pids(self) -> Iterator[int]:
+        if self.namespaces:
+            yield from (pid for pid in process_ids() if mount_namespace(pid) in self.namespaces)
+            return
+        own, mark = frozenset(children()), self.run_id.encode()
+        for pid in process_ids():
+            # One without a command line has ended, and waits to be asked for its status.
+            if (pid in own and command_of(pid)) or any(mark in word for word in environment_of(pid)):
+                yield pid
+
+    def _look_at(self, pid: int) -> Leftover:
+        command, words = command_of(pid), environment_of(pid)
+        for word in words:
+            if word.startswith(TEST_VARIABLE):
+                return Leftover(
+                    pid, command, word.removeprefix(TEST_VARIABLE).decode("utf-8", "replace").rpartition(" (")[0]
+                )
+        # Whatever a test started as a program was told which test it is, unless somebody cleared its environment.
+        is_fork = program_of(pid) == program_of() and any(words)
+        return Leftover(pid, command, *self.forked) if is_fork and len(self.forked) == 1 else Leftover(pid, command)
+
+    @property
+    def starter(self) -> Span:
+        """The one test that started all that was met, after its end; else no test."""
+        names = {one.nodeid for one in self.met.values()}
+        return Span(names.pop() if len(names) == 1 else "", "late")
+
+
+class Forks:
+    """The tests that made a bare fork, as far as they can be told apart: two are one too many.
+
+    :param span: gives the test that runs.
+    """
+
+    def __init__(self, span: Callable[[], Span]) -> None:
+        self._span = span
+        self._pid = Raw.getpid()
+        self.tests: list[str] = []
+
+    def note(self) -> None:
+        """This process is about to fork."""
+        nodeid = self._span().nodeid
+        if nodeid and len(self.tests) < 2 and nodeid not in self.tests and Raw.getpid() == self._pid:
+            self.tests.append(nodeid)
+
+
+def leftovers_of(run: SessionRun, namespaces: Iterable[str] = ()) -> Leftovers:
+    """The processes that a process of the run has started and that are still there.
+
+    :param namespaces: of processes of the run with layers of their own, whose children count too.
+    """
+    own = [] if run.walls.overlay is None else [mount_namespace()]
+    return Leftovers(run.directory.run_id, [*own, *namespaces], run.forks.tests)
+
+
+def told(leftovers: Iterable[Leftover]) -> str:
+    """Some processes in one clause, the first few by name."""
+    words = [str(one) for one in leftovers]
+    more = [f"and {len(words) - SHOWN} more"] if len(words) > SHOWN else []
+    return ", ".join([*words[:SHOWN], *more])
