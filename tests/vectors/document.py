@@ -27,7 +27,7 @@ def word(verdict: str | None) -> str:
         return NOT_TRIED
     kept, colour, naming = verdict.split(" or ")[0].split()
     if kept == "damaged":
-        return "**damaged**" if colour == "green" else f"**damaged**, {colour}"
+        return "**damaged**" if colour == "green" else f"**damaged**, {naming if colour == 'red' else colour}"
     if colour == "green":
         return "kept, silent"
     return naming if colour == "red" else f"{colour}, {naming}"
@@ -69,6 +69,7 @@ flags. Every way swallows its own errors, so a red run is the guard's doing alon
 | unnamed | nothing changed, the run is red, but the report has no path |
 | kept, silent | nothing changed, and nobody was told |
 | damaged | the real file changed |
+| damaged, named (path) | the real file changed, and the run is as red, and says as much, as if it had been kept |
 | exit-9, … | the process ended by that signal or status before it could give a verdict |"""
 
 
@@ -89,13 +90,18 @@ def _summary(table: Table, tried: dict[str, Vector]) -> str:
 
 def _escapes(table: Table, tried: dict[str, Vector], layers: str) -> str:
     """Name everything short of kept, red and named in this layer set, by family."""
-    families: dict[str, dict[str, list[str]]] = {"damaged": {}, "kept, silent": {}, "red, unnamed": {}}
+    families: dict[str, dict[str, list[str]]] = {
+        kind: {} for kind in ("damaged", "damaged, not green", "kept, silent", "red, unnamed")
+    }
     for name, vector in tried.items():
         verdict = (shown(table[name], layers) or "kept red named").split(" or ")[0]
         if is_promised(verdict):
             continue
         kept, colour, _ = verdict.split()
-        kind = "damaged" if kept == "damaged" else "kept, silent" if colour == "green" else "red, unnamed"
+        if kept == "damaged":
+            kind = "damaged" if colour == "green" else "damaged, not green"
+        else:
+            kind = "kept, silent" if colour == "green" else "red, unnamed"
         families[kind].setdefault(vector.family, []).append(f"`{name}`")
     lines = [f"## Short of the promise: {TITLES[layers]}"]
     for kind, found in families.items():
