@@ -1,36 +1,30 @@
-"""The pytest plugin: each hook hands over to the run."""
+"""The pytest plugin: its options, and how it begins a run. From there on the hooks of the session take over."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
 from pytest_session_guard import hookspecs
-from pytest_session_guard._core.errors import ConfigurationError, LayerUnavailableError, LedgerError
 from pytest_session_guard._core.settings import ENVIRONMENT_MODE, OPTIONS, Option, Settings, Value, merge
 from pytest_session_guard._fixtures import GUARD, session_dir, session_guard, session_index
-from pytest_session_guard._report.text import entry, header, headline, section
+from pytest_session_guard._report.text import header
 from pytest_session_guard._run.nested import NESTED_VARIABLE, is_nested
 from pytest_session_guard._run.places import Output, declared_zones
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
 from pytest_session_guard._run.relaunch import relaunch_if_threaded
-from pytest_session_guard._run.remote import INPUT_KEY, OUTPUT_KEY, Invitation, encode_touches
-from pytest_session_guard._run.session import as_paths
+from pytest_session_guard._run.remote import INPUT_KEY, Invitation
 from pytest_session_guard._run.start import StartRequest, active_run, own_runs, prepare, start
+from pytest_session_guard._session_hooks import register, usage_errors
 from pytest_session_guard._workers import NAME as WORKERS
 from pytest_session_guard._workers import Workers
 
 if TYPE_CHECKING:
     from types import FrameType
-
-    from pytest_session_guard._core.records import Phase, Touch
-    from pytest_session_guard._core.zones import Rule
-    from pytest_session_guard._run.session import SessionRun
 
 __all__ = ["session_dir", "session_guard", "session_index"]
 
@@ -47,8 +41,6 @@ OUTPUTS: Final = (
 )
 # What a pytest-xdist worker writes too; the rest is its controller's to write.
 WORKERS_OUTPUTS: Final = frozenset({"--log-file", "log_file", "--debug", "PYTHONPYCACHEPREFIX"})
-SHOWN_PER_TEST: Final = 5
-LEAVES: Final = pytest.StashKey[bool]()
 MARK: Final = (
     "session_guard(protect=(), share=(), pristine=(), reason=''): "
     "narrow what this test may touch; share only what the configuration shares (pytest-session-guard)"
@@ -98,7 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if run is not None:
         zones = config.hook.pytest_session_guard_zones(config=config)
         redirects = config.hook.pytest_session_guard_redirects(config=config)
-        with _usage_errors():
+        with usage_errors():
             run.declare(zones, redirects)
         formats = config.hook.pytest_session_guard_marker_formats()
         run.desk.formats = tuple(one for answer in formats for one in answer or ())
@@ -112,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _begin(config: pytest.Config, late: str) -> None:
     if GUARD in config.stash:
         return
-    with _usage_errors():
+    with usage_errors():
         settings = merge(raw_values(config))
         invitation = Invitation.take(os.environ) if _worker_name() else None
         if invitation is not None:
@@ -129,19 +121,7 @@ def _begin(config: pytest.Config, late: str) -> None:
         if settings.mode != "off":
             relaunch_if_threaded(settings, _worker_name(), os.environ)
             config.stash[GUARD] = start(request, os.environ)
-
-
-@contextmanager
-def _usage_errors() -> Iterator[None]:
-    """Turn what a user can mend into pytest's own usage error, exit status 4."""
-    try:
-        yield
-    except LayerUnavailableError as problem:
-        if problem.entered:
-            raise
-        raise pytest.UsageError(str(problem)) from problem
-    except (ConfigurationError, LedgerError) as problem:
-        raise pytest.UsageError(str(problem)) from problem
+            register(config, config.stash[GUARD])
 
 
 def raw_values(config: pytest.Config) -> dict[str, list[Value]]:
@@ -246,224 +226,3 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     if run.scrubbed and config.get_verbosity() > 0:
         lines.append(f"session-guard: taken out of the environment: {', '.join(run.scrubbed)}")
     return lines
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """All modules are imported: see that every redirect has its target."""
-    run = session.config.stash.get(GUARD, None)
-    if run is None:
-        return
-    try:
-        run.redirects.check()
-    except ConfigurationError as problem:
-        if run.answers_to_user:
-            raise pytest.UsageError(str(problem)) from problem
-        _fail_collection(session, str(problem))
-    run.leave()
-
-
-def _fail_collection(session: pytest.Session, text: str) -> None:
-    """A worker's usage error would end in a crash of the controller; as a failed collection it arrives, and stops the run."""
-    session.items.clear()
-    report = pytest.CollectReport(nodeid="session_guard_redirect", outcome="failed", longrepr=text, result=[])
-    session.config.hook.pytest_collectreport(report=report)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Generator[None, object, object]:
-    """Let a patch that a wide fixture makes on a redirected target live as long as the fixture."""
-    run = request.config.stash.get(GUARD, None)
-    redirector = None if run is None else run.redirects.redirector
-    if run is None or redirector is None:
-        return (yield)
-    if fixturedef.scope == "function":
-        _leave_before_wider_fixtures(request.node, run)
-        return (yield)
-    with redirector.wider_fixture():
-        return (yield)
-
-
-def _leave_before_wider_fixtures(item: pytest.Item, run: SessionRun) -> None:
-    """Have the targets back on the sink after the last fixture of the test itself, before those that outlive it.
-
-    Finalizers run last in, first out, so ours is registered before that of the first function-scoped fixture.
-    """
-    if not item.stash.get(LEAVES, False):
-        item.stash[LEAVES] = True
-        item.addfinalizer(run.redirects.leave_test)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Give the test its private places, and charge touches to its setup; a rerun gets places of its own."""
-    run = item.config.stash.get(GUARD, None)
-    if run is None:
-        return (yield)
-    run.end_test()
-    item.stash[LEAVES] = False
-    run.enter(item.nodeid, "setup")
-    rules, copies = narrowing(item, run)
-    with _usage_errors():
-        run.begin_test(rules, copies)
-    try:
-        return (yield)
-    finally:
-        if run.redirects.redirector is not None:
-            _leave_before_wider_fixtures(item, run)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Charge touches to this test's call."""
-    return (yield from _phase(item, "call"))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Charge touches to this test's teardown."""
-    return (yield from _phase(item, "teardown"))
-
-
-def _phase(item: pytest.Item, phase: Phase) -> Generator[None, object, object]:
-    run = item.config.stash.get(GUARD, None)
-    if run is None:
-        return (yield)
-    run.enter(item.nodeid, phase)
-    return (yield)
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
-    """Between collection and the end of the session only tests run."""
-    run = session.config.stash.get(GUARD, None)
-    try:
-        return (yield)
-    finally:
-        if run is not None:
-            run.enter("", "session")
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Take a test's private places back when all of its phases, and its reruns, are over."""
-    run = item.config.stash.get(GUARD, None)
-    try:
-        return (yield)
-    finally:
-        if run is not None:
-            if run.span.nodeid != item.nodeid:
-                run.take_over(item.nodeid)  # none of its phases ran in this process
-            run.end_test()
-
-
-def narrowing(item: pytest.Item, run: SessionRun) -> tuple[list[Rule], list[str]]:
-    """The rules that a test's marks add, and the places that it wants a pristine view of.
-
-    :raises pytest.UsageError: a mark is wrong, or would widen what the configuration allows.
-    """
-    rules: list[Rule] = []
-    copies: list[str] = []
-    with _usage_errors():
-        for mark in item.iter_markers("session_guard"):
-            rules += run.rules_of_mark(mark.kwargs, item.nodeid)
-            copies += as_paths(mark.kwargs.get("pristine", ()))
-    return rules, copies
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Fail the phase in which a violation happened, whatever became of the exception (swallowed, xfail, raises, skip)."""
-    report = yield
-    run = item.config.stash.get(GUARD, None)
-    if run is None:
-        return report
-    touches = run.take_violations(item.nodeid, thorough=call.when == "teardown")
-    for touch in touches:
-        item.ihook.pytest_session_guard_touch(touch=touch)
-    if touches and run.invitation is not None:
-        # Should this worker die, its controller has these at least.
-        cast("Any", report).session_guard = encode_touches(touches)
-    if touches and run.settings.mode == "enforce":
-        _fail(report, touches, run.places.rootdir)
-    if run.is_fork and call.when == "teardown":
-        run.end_test()  # the protocol's end is in the parent
-    return report
-
-
-def _fail(report: pytest.TestReport, touches: list[Touch], rootdir: str) -> None:
-    """Make a report fail, with what pytest has to say kept, and nothing said twice."""
-    if report.outcome == "failed" and report.longrepr is not None:
-        said = report.longreprtext
-        touches = [touch for touch in touches if headline(touch) not in said]
-    texts = [entry(touch, rootdir) for touch in touches[:SHOWN_PER_TEST]]
-    if len(touches) > SHOWN_PER_TEST:
-        texts.append(f"and {len(touches) - SHOWN_PER_TEST} more, see the session-guard section")
-    if report.outcome == "failed" and report.longrepr is not None:
-        report.sections.extend(("session-guard", text) for text in texts)
-        return
-    report.outcome = "failed"
-    report.longrepr = "\n\n".join(texts)
-    if hasattr(report, "wasxfail"):
-        del report.wasxfail
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Finish the run after all fixtures have been torn down; red where it would have been green."""
-    run = session.config.stash.get(GUARD, None)
-    if run is not None:
-        workers: Any = session.config.pluginmanager.get_plugin(WORKERS)
-        if workers is not None:
-            workers.take_in()
-        session.exitstatus = run.finish_session(int(session.exitstatus), _counts(session.config))
-        if run.invitation is not None:
-            # As ASCII: execnet cannot carry the lone bytes of a path that is not UTF-8.
-            output: dict[str, object] = cast("Any", session.config).workeroutput
-            output[OUTPUT_KEY] = run.report.encode().decode("ascii")
-        elif run.is_controller:
-            session.config.hook.pytest_session_guard_report(report=run.report.to_json())
-
-
-def _counts(config: pytest.Config) -> dict[str, int]:
-    reporter = cast("Any", config.pluginmanager.get_plugin("terminalreporter"))
-    if reporter is None:
-        return {}
-    names = ("passed", "failed", "skipped", "error", "xfailed", "xpassed")
-    return {name: len(reporter.stats.get(name, ())) for name in names}
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Nothing when all is clean; else a section with one entry a violation."""
-    run = config.stash.get(GUARD, None)
-    if run is None or not run.is_controller:
-        return
-    write = terminalreporter
-    if run.report.violations:
-        write.section(
-            "session-guard",
-            sep="=",
-            red=run.settings.mode == "enforce",
-            yellow=run.settings.mode == "report",
-            bold=True,
-        )
-        for line in section(run.report.violating, run.places.rootdir, run.report.uncounted):
-            write.line(line)
-    for line in run.closing_lines():
-        write.line(line, yellow=True)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """The end; the hook itself stays until the process ends."""
-    run = config.stash.get(GUARD, None)
-    if run is not None:
-        run.end()
-
-
-def run_of(config: pytest.Config) -> SessionRun | None:
-    """The run that guards this session, or ``None``."""
-    return config.stash.get(GUARD, None)

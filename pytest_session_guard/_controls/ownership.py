@@ -69,6 +69,11 @@ class Ownership:
         self._journal({"kind": "intent", "path": path, "directory": directory})
         self._pending[path] = (stamp_clock_ns(), directory)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing waits for `settle`."""
+        return not (self._pending or self._leaving)
+
     def settle(self) -> None:
         """Look at what was about to be created, and write down what came of it.
 

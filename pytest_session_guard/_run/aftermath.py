@@ -31,7 +31,7 @@ def look_once_more(run: SessionRun) -> Sequence[object]:
     leftovers.met |= {record["pid"]: Leftover.parse(record) for record in run.left_running}
     left = leftovers.wait(0 if run.exit_status == INTERRUPTED else WAIT_S)
     run.still_at_work = told(leftovers.met.values())
-    run.span = leftovers.starter
+    run.enter(leftovers.starter.nodeid, leftovers.starter.phase)
     run.collect()
     _charge_late(run, others)
     if run.earlier is not None:

@@ -70,10 +70,15 @@ def _try_overlay(run: GuardRun) -> str:
     assert overlay is not None, "unreachable because the layer claims to hold"
     place = run.directory.directory(CANARY_DIRECTORY)
     paths = [f"{place}/{NAME}-{run.label}-{who}" for who in ("process", "child")]
+    run.lookout.clear()
     _create(paths[0])
+    noticed = run.lookout.has_news()
+    run.lookout.clear()
     if not in_child(lambda: _create(paths[1])):
         run.layers["overlay"] = Layer("partial", "a forked child gave no proof that it is held too")
         paths.pop()
+    elif not (noticed and run.lookout.has_news()):
+        run.lookout.end()  # the kernel keeps it in the dark; without, every phase has its look
     landed = {change.path for change in overlay.changes() if change.kind == "created"}
     for path in paths:
         if os.path.lexists(path):

@@ -63,8 +63,9 @@ def join_as_child(environ: Mapping[str, str]) -> ChildRun:
         label=handover.label,
         hint=hint,
         walls=Walls(covered=tuple(more["covered"])),
-        span=starter(environ),
     )
+    started_by = starter(environ)
+    run.enter(started_by.nodeid, started_by.phase)
     wrap_calls_without_events(sys.audit, hint)
     return run
 

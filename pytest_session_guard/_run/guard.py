@@ -26,6 +26,7 @@ from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
 from pytest_session_guard._run.commands import Commands
+from pytest_session_guard._run.lookout import Lookout
 from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.walls import Layer, Walls
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
 _get_ident: Final = threading.get_ident  # captured: tests replace it
 
-OUTSIDE: Final = Span()
 # One test that walks a big tree may be refused a million times; each counts, so many are written down in full.
 FULL_RECORDS_PER_TEST: Final = 200
 _BY = "by a child process or native code; the real one is untouched"
@@ -74,12 +74,12 @@ class GuardRun:
     undo_created: list[str] = field(default_factory=list)
     undo_changed: dict[str, None] = field(default_factory=dict)
     preimages: Preimages | None = None
-    span: Span = OUTSIDE
     finished: bool = False
     exit_status: int = 0
 
     def __post_init__(self) -> None:
         self.pid = Raw.getpid()
+        self._at: tuple[str, Phase] = ("", "")
         # pytest captures descriptor 2 while tests run; what must be heard goes to where it led before.
         self.stderr_fd = keep_clear_of_low_numbers(os.dup(2))
         self.main_thread = threading.main_thread().ident
@@ -105,6 +105,7 @@ class GuardRun:
         self._walls_read = 0
         self._charged_by_children: set[str] = set()
         self._complained = False
+        self.lookout = Lookout(self.walls, self.directory.path)
 
     # -- what the hook asks ------------------------------------------------------------------------------------------
 
@@ -127,14 +128,20 @@ class GuardRun:
             started_ns=self.directory.started_ns,
         )
 
+    @property
+    def span(self) -> Span:
+        """The test and phase that runs."""
+        return Span(*self._at)
+
     def current_span(self) -> Span:
         """The test and phase that a touch of the current thread is charged to."""
+        span = self.span
         if _get_ident() == self.main_thread:
-            return self.span
+            return span
         started_by = span_of_thread()
-        if started_by is None or started_by.nodeid == self.span.nodeid:
-            return self.span
-        return replace(started_by, phase="late") if started_by.nodeid else self.span
+        if started_by is None or started_by.nodeid == span.nodeid:
+            return span
+        return replace(started_by, phase="late") if started_by.nodeid else span
 
     def touched(self, touch: Touch) -> None:
         """Take a touch to the ledger, then to the report.
@@ -276,11 +283,15 @@ class GuardRun:
             event, args = self.broken.pop(0)
             self.failed(event, (args,), RuntimeError("the guard's own code was replaced at that moment"))
 
-    def collect(self, thorough: bool = True) -> None:
+    def collect(self) -> None:
         """Take in what children did since the last look, and settle what was created.
 
         :raises LedgerError: the ledger is gone, so the run cannot vouch for anything any more.
         """
+        with self.lookout.looking():
+            self._collect()
+
+    def _collect(self) -> None:
         self.ownership.settle()
         self.ownership.learn(self._learn_from_others())
         self._tell_emergencies()
@@ -291,12 +302,12 @@ class GuardRun:
             if touch.layer == "overlay":
                 # A forked child read the same upper layer before us, and charged what was new to the test that it ran.
                 self._charged_by_children.add(touch.path)
-        self._read_walls(thorough)
+        self._read_walls()
 
-    def _read_walls(self, thorough: bool = True) -> None:
+    def _read_walls(self) -> None:
         """Charge what newly landed in the upper layers to the test that runs."""
         try:
-            changes, tries = self.walls.changes(thorough), self.walls.tries()
+            changes, tries = self.walls.changes(), self.walls.tries()
         except Exception as problem:  # an error of the guard's own is a violation, never the suite's crash
             self.failed("overlay", ("upper layers",), problem)
             return
@@ -371,16 +382,29 @@ class GuardRun:
 
     def enter(self, nodeid: str, phase: Phase) -> None:
         """From now on touches are charged to this test and phase."""
-        self.span = Span(nodeid, phase)
+        self._at = (nodeid, phase)
 
     def leave(self) -> None:
         """No test runs."""
-        self.span = OUTSIDE
+        self._at = ("", "")
 
-    def take_violations(self, nodeid: str, thorough: bool = True) -> list[Touch]:
+    def is_in(self, nodeid: str) -> bool:
+        """Whether touches are charged to this test now."""
+        return self._at[0] == nodeid
+
+    def is_quiet(self) -> bool:
+        """Whether nothing at all happened since violations were last taken."""
+        return (
+            len(self.touches) == self._reported
+            and self.ownership.is_settled
+            and not self.broken
+            and self.lookout.is_quiet()
+        )
+
+    def take_violations(self, nodeid: str) -> list[Touch]:
         """The violations of one test that nobody has taken yet, children's included; a ledger that is gone is one too."""
         with self.complaining():
-            self.collect(thorough)
+            self.collect()
         new, self._reported = self.touches[self._reported :], len(self.touches)
         return [touch for touch in new if touch.violation and touch.nodeid == nodeid and touch.phase != "late"]
 

@@ -36,6 +36,13 @@ class RedirectDesk:
         self.make_sink = make_sink
         self.private_directory = private_directory
         self.redirector: Redirector | None = None
+        self._on_working: Callable[[], object] = lambda: None
+
+    def when_working(self, told: Callable[[], object]) -> None:
+        """Have somebody told once there is anything to redirect; at once if there is."""
+        self._on_working = told
+        if self.redirector is not None:
+            told()
 
     def start(self) -> None:
         """Point what is configured to the sink, before conftests are imported."""
@@ -53,6 +60,7 @@ class RedirectDesk:
                 warn=lambda text, kind: warnings.warn(text, kind, stacklevel=2),
             )
             self.redirector.start()
+            self._on_working()
         return self.redirector
 
     def declare(self, lines: Sequence[str], source: str) -> None:

@@ -58,6 +58,7 @@ class SessionRun(GuardRun):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._test_only = ExitStack()
+        self._in_test = False
         self._private = ""
         self._private_count = 0
         self._stamps: dict[int, int] = {}
@@ -113,6 +114,7 @@ class SessionRun(GuardRun):
                 [place for place in writable_places(self.policy, self.places) if place not in before],
                 [place for place in covered_places(self.policy, self.places) if place not in before],
             )
+            self.lookout.begin(self.walls)
             self.tell_children()
         self.redirects.declare(
             [str(text) for answer in redirects for text in answer or ()], "pytest_session_guard_redirects"
@@ -180,6 +182,7 @@ class SessionRun(GuardRun):
 
         :raises LayerUnavailableError: a copy was asked for and there is no overlay.
         """
+        self._in_test = True
         self._private = ""
         rules = tuple(narrowing)
         if rules:
@@ -190,6 +193,10 @@ class SessionRun(GuardRun):
 
     def end_test(self) -> None:
         """The test is over; fine to be told twice."""
+        if not self._in_test:
+            self.leave()
+            return
+        self._in_test = False
         if self.settings.tag and self.span.nodeid:
             self.desk.tag_matching(self.settings.tag, self.span.nodeid)
         self._mark_basetemp()
@@ -327,9 +334,13 @@ class SessionRun(GuardRun):
         self.exit_status = self.status_for(exit_status)
         return self.exit_status
 
-    def collect(self, thorough: bool = True) -> None:
+    def is_quiet(self) -> bool:
+        """As for any process of the run; what things from before the guard lead to is no directory under watch."""
+        return self.earlier is None and super().is_quiet()
+
+    def collect(self) -> None:
         """As for any process of the run; the controller also looks at what things from before the guard lead to."""
-        super().collect(thorough)
+        super().collect()
         if self.earlier is not None:
             self.earlier.compare(self)
 

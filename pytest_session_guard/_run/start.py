@@ -143,7 +143,10 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
             settings, tuple(writable_places(policy, places)), tuple(covered_places(policy, places)), run.layers
         )
         run.inventory = take_if_needed(settings, lambda: run.policy, places, directory.path, run.layers)
+    run.lookout.begin(run.walls)
     run.tell_children()
+    if not run.lookout.has_news():
+        run.lookout.end()  # it was there to see the policy being written, and did not
     insist(settings, run.layers)
     prove(run)
     guard_exit(run)

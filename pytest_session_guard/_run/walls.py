@@ -64,15 +64,12 @@ class Walls:
         """Whether a change at a path lands in a throw-away layer."""
         return any(is_within(path, root) for root in self.covered)
 
-    def changes(self, thorough: bool = True) -> Sequence[Change]:
+    def changes(self) -> Sequence[Change]:
         """What landed in the layers since the last look.
 
-        :param thorough: look at the protected directories themselves too, a system call each.
         :raises OSError: a layer cannot be read.
         """
-        if self.overlay is None:
-            return ()
-        return self.overlay.changes() if thorough else self.overlay.changes_at_a_glance()
+        return () if self.overlay is None else self.overlay.changes()
 
     def tries(self) -> Sequence[Try]:
         """What was tried that the layers refuse without a trace, since the last look.

@@ -106,8 +106,8 @@ class LayerReader:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing was ever changed in the layer, as far as the last look went."""
-        return self._fine and self._untouched is not None
+        """Whether the layer is as it was made, by a look of its own."""
+        return self._stamp_if_untouched() is not None
 
     def changes(self) -> list[Change]:
         """What is new since the last call. An untouched layer costs one system call.

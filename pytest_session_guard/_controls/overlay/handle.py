@@ -11,7 +11,6 @@ from ..._core.errors import LayerUnavailableError
 from ..._host import namespaces
 from . import keeper, reasons
 from .changes import Change, LayerReader
-from .comparison import System
 from .construction import Layer
 from .layout import ancestors
 from .unheard import Hearing, Try
@@ -36,14 +35,12 @@ class Overlay:
     :ivar keeper_pid: a process that ends by itself once no process of the run holds a connection to it.
     """
 
-    _space_untouched: tuple[int, ...] | None = None
     _hearing: Hearing | None = None
     unheard = ""
 
     def __init__(self, channel: Channel, answer: dict[str, Any], descriptors: list[int], note: str = "") -> None:
         self._channel = channel
         self._pid = os.getpid()
-        self._space_untouched = None
         self._own_users: bool = answer["own_users"]
         self._before_entering = namespaces.Capabilities(*answer["before"])
         self.address: str = answer["address"]
@@ -65,7 +62,6 @@ class Overlay:
             for index, (path, name, rights) in enumerate(answer["layers"])
         )
         self._readers = [LayerReader(layer) for layer in self.layers]
-        self._watch_stores()
 
     def extend(self, writable: Sequence[str], overlaid: Sequence[str]) -> None:
         """Add places to the plan, for this process, its children and the workers to come.
@@ -92,7 +88,6 @@ class Overlay:
                 os.close(layer.lower_fd)
         self.layers = (*layers, *(reader.layer for reader in fresh))
         self._readers = [*readers, *fresh]
-        self._watch_stores()
 
     def changes(self) -> list[Change]:
         """What is new in the upper layers since the last call, or since the start; microseconds when nothing is.
@@ -100,30 +95,18 @@ class Overlay:
         :raises OSError: a layer cannot be read.
         """
         found: list[Change] = []
-        space = self._space()
         for reader in self._readers:
             found += reader.changes()
-        self._space_untouched = space if all(reader.is_untouched for reader in self._readers) else None
         return found
 
-    def changes_at_a_glance(self) -> list[Change]:
-        """`changes`, but for what changes nothing except a protected root directory's own mode, owner or times.
+    def is_untouched(self) -> bool:
+        """Whether all upper layers are as they were made: the first change of anything below shows in their roots."""
+        return all(reader.is_untouched for reader in self._readers)
 
-        One system call while nothing was ever changed: anything below a root takes room in the upper layer first.
-
-        :raises OSError: a layer cannot be read.
-        """
-        if self._space_untouched is not None and self._space() == self._space_untouched:
-            return []
-        return self.changes()
-
-    def _space(self) -> tuple[int, ...]:
-        """What is free where the upper layers lie; on a disk that others use too it is no proof, but moves all the more."""
-        seen: dict[int, tuple[int, ...]] = {}
-        for device, descriptor in self._stores.items():
-            store = System.fstatvfs(descriptor)
-            seen[device] = (store.f_bfree, store.f_ffree)
-        return tuple(number for pair in seen.values() for number in pair)
+    @property
+    def upper_roots(self) -> tuple[str, ...]:
+        """The upper layers that `changes` reads, by paths that lead there from this process alone."""
+        return tuple(f"/proc/self/fd/{reader.layer.upper_fd}" for reader in self._readers)
 
     def listen(self, listener: int | None = None) -> None:
         """Hear of tries that the walls refuse without a trace, from `tries`.
@@ -136,6 +119,10 @@ class Overlay:
             self._hearing = Hearing(*descriptors)
         else:
             self.unheard = "the keeper has no listener"
+
+    def has_new_tries(self) -> bool:
+        """Whether `tries` would have to ask; no system call."""
+        return self._hearing is not None and self._hearing.has_news()
 
     def tries(self) -> list[Try]:
         """What was tried in this stack since the last call; no system call where nothing was.
@@ -159,12 +146,6 @@ class Overlay:
     def forget(self, path: str) -> None:
         """Read the layer at `path` no more: what is done there is the guard's own."""
         self._readers = [reader for reader in self._readers if reader.layer.path != path]
-        self._watch_stores()
-
-    def _watch_stores(self) -> None:
-        fds = [reader.layer.upper_fd for reader in self._readers]
-        self._stores = {System.fstat(fd).st_dev: fd for fd in fds}
-        self._space_untouched = None
 
     def restack(self, label: str) -> None:
         """Move this process to upper layers of its own over the real disk; for the start of an xdist worker.

@@ -89,6 +89,10 @@ class Hearing:
             os.close(counter_fd)
         self._heard = self._counter[:]
 
+    def has_news(self) -> bool:
+        """Whether anything was tried, in any stack, since `is_new` was asked last."""
+        return self._counter[:] != self._heard
+
     def is_new(self) -> bool:
         """Whether anything was tried, in any stack, since the last call."""
         before, self._heard = self._heard, self._counter[:]

@@ -1,0 +1,77 @@
+"""Whether anything happened in a few directories since the last look, for one system call (inotify)."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+from collections.abc import Callable
+from typing import Final
+
+from pytest_session_guard._host import syscalls
+
+_MODIFY, _ATTRIB, _MOVED, _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x2, 0x4, 0xC0, 0x100, 0x200, 0x400, 0x800
+_HAPPENINGS: Final = _MODIFY | _ATTRIB | _MOVED | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
+_HIGH: Final = 500
+_CHUNK_BYTES: Final = 1 << 16
+_OWN_LINK: Final = "anon_inode:inotify"
+
+
+class Notices:
+    """Directories under watch. The kernel has written an event down before the call that caused it returns.
+
+    It tells of the directory's own attributes, of names in it, and of the content and attributes of files in it; by
+    whichever process, also in native code. It does not tell what happens deeper, nor of the flags ``d`` and ``A`` of
+    ``chattr``.
+
+    :raises OSError: the kernel gives no more instances to this user.
+    """
+
+    def __init__(self) -> None:
+        flags = os.O_NONBLOCK | os.O_CLOEXEC
+        low = syscalls.call("inotify_init1", flags)
+        # Tests close and reopen low numbers, and count them.
+        self._fd: int = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        os.close(low)
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        self._poll: Callable[[int], list[tuple[int, int]]] = poll.poll
+        self._read, self._readlink = os.read, os.readlink
+
+    def watch(self, path: str) -> None:
+        """Watch a directory; ``/proc/self/fd/N`` names one that has no path.
+
+        :raises OSError: it cannot be watched.
+        """
+        syscalls.call("inotify_add_watch", self._fd, os.fsencode(path) + b"\0", _HAPPENINGS, subject=path)
+
+    def has_news(self) -> bool:
+        """Whether anything happened since `clear`; what cannot be told counts as news."""
+        try:
+            return self._poll(0) != []
+        except (OSError, ValueError, RuntimeError):  # closed by a test; or another thread is just asking
+            return True
+
+    def clear(self) -> bool:
+        """Forget what happened. Whoever looks at the directories does so afterwards.
+
+        :returns: whether this still works; a test that closes every descriptor ends it.
+        """
+        try:
+            # Under the number may be something else by now, whose bytes are not ours to read.
+            if self._readlink(f"/proc/self/fd/{self._fd}") != _OWN_LINK:
+                return False
+            while self.has_news():
+                self._read(self._fd, _CHUNK_BYTES)
+        except BlockingIOError:
+            return True  # another thread has read it
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Watch no more."""
+        with contextlib.suppress(OSError):
+            if self._readlink(f"/proc/self/fd/{self._fd}") == _OWN_LINK:
+                os.close(self._fd)
