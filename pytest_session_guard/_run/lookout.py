@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ class Lookout:
         self._pid = Raw.getpid()
         self._notices: Notices | None = None
         self._untouched = False
+        self._has_new_tries: Callable[[], bool] = lambda: False
 
     def begin(self, walls: Walls) -> None:
         """Watch what is there by now; again after the walls grew."""
@@ -36,6 +37,7 @@ class Lookout:
         self._walls = walls
         if walls.overlay is None:
             return
+        self._has_new_tries = walls.overlay.has_new_tries
         # Imported here: it takes ctypes, which a run without kernel layers need not pay.
         from pytest_session_guard._host.notices import Notices
 
@@ -54,7 +56,11 @@ class Lookout:
     def is_quiet(self) -> bool:
         """Whether nothing happened since the last look."""
         return (
-            self._untouched and self._notices is not None and not self._notices.has_news() and Raw.getpid() == self._pid
+            self._untouched
+            and self._notices is not None
+            and not self._notices.has_news()
+            and not self._has_new_tries()
+            and Raw.getpid() == self._pid
         )
 
     def has_news(self) -> bool:
