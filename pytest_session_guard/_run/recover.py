@@ -1,4 +1,4 @@
-"""Looking after past runs: what the ``session-guard`` commands do, and what a new run does before it begins.
+"""Looking after past runs: what the ``session-guard`` commands do, and what a new run does for one that was killed.
 
 Each command is a plan, which can be printed, and its application; both read the same files, so a crash is no other case.
 """
@@ -20,21 +20,12 @@ from pytest_session_guard._controls.recovery import (
     finish_restoring,
     plan_quarantine,
 )
-from pytest_session_guard._controls.retention import remove_run_directory
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.removal import NOT_RECORDED, RemovalPlan
 from pytest_session_guard._core.restoring import RestorePlan, left_states, plan_restore, preimages_of
-from pytest_session_guard._core.runs import (
-    ALIVE,
-    KEEP_BYTES,
-    KEEP_RUNS,
-    PastRun,
-    RecordedArtifacts,
-    plan_retention,
-    quarantined_paths,
-)
+from pytest_session_guard._core.runs import ALIVE, PastRun, RecordedArtifacts, quarantined_paths
 from pytest_session_guard._core.zones import Zone, is_within
-from pytest_session_guard._run.reports import untold
+from pytest_session_guard._run.tidying import unfinished_runs
 
 UNCERTAIN: Final = "its creation was announced, but the run died before it saw which object it had made"
 ZONES_UNKNOWN: Final = "the run died before it wrote down its zones"
@@ -223,76 +214,9 @@ def _cleanup(run: PastRun, artifacts: RecordedArtifacts) -> Cleanup:
     )
 
 
-def unfinished_runs(state_directory: str) -> list[PastRun]:
-    """Runs that were killed and that nobody has cleaned up after.
-
-    :raises LedgerError: the ledger cannot be listed.
-    """
-    glances = _glance(state_directory)
-    return [read_run(run.path) for run in glances if not (run.closed or run.alive or run.foreign)]
-
-
-def _glance(state_directory: str) -> list[PastRun]:
-    """All runs without their records: that costs the start of a run next to nothing, however much the others did."""
-    return [read_run(path, with_records=False) for path in run_paths(state_directory)]
-
-
 def clean_all(state_directory: str) -> list[Cleaned]:
     """Finish what all killed runs left; a run whose ledger is damaged is passed over, and named by what `plan_clean` says.
 
     :raises LedgerError: the ledger cannot be listed, or what happens cannot be written down.
     """
     return [clean_run(run) for run in unfinished_runs(state_directory) if not run.obstacle]
-
-
-# Retention
-
-
-def prunable_runs(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[PastRun]:
-    """The runs whose records and pre-images `prune` would delete."""
-    chosen = plan_retention(_glance(state_directory), keep_runs, keep_bytes)
-    return [run for run in (read_run(one.path) for one in chosen) if not run.obstacle]
-
-
-def prune(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[str]:
-    """Delete the records and pre-images of old runs: only what this package put there, only of runs that are closed.
-
-    :returns: ids of the runs that are gone.
-    """
-    gone: list[str] = []
-    for run in prunable_runs(state_directory, keep_runs, keep_bytes):
-        with holding(run.path) as over:
-            if over and remove_run_directory(run.path):
-                gone.append(run.run_id)
-    return gone
-
-
-def tidy(state_directory: str) -> list[str]:
-    """What a new run does before it begins: finish what killed runs left, and let go of the records of old ones.
-
-    Others may be at the same at the same moment; whatever stands in the way of tidying is told, and stops no run.
-
-    :returns: what became of real files, and what was left alone, a clause each.
-    """
-    notes: list[str] = []
-    try:
-        for run in unfinished_runs(state_directory):
-            notes += _finish(run)
-        prune(state_directory)
-    except OSError as problem:
-        notes.append(f"earlier runs could not be tidied up after: {problem.strerror or problem}")
-    return notes
-
-
-def _finish(run: PastRun) -> list[str]:
-    try:
-        cleaned = clean_run(run)
-    except LedgerError as problem:
-        # Alive: somebody else, starting at this moment too, is at it.
-        left = problem.reason != ALIVE
-        return [f"run {run.run_id} had been killed and is left alone: {problem.reason}"] if left else []
-    notes = []
-    if cleaned.removed.removed or cleaned.kept:
-        removed, kept = len(cleaned.removed.removed), len(cleaned.kept)
-        notes.append(f"run {run.run_id} had been killed: {removed} of its files removed, {kept} kept")
-    return [*notes, *untold(run)]

@@ -125,7 +125,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     run.supervised = launch is not None
     if run.is_controller:
         # Imported here: a worker tidies nothing.
-        from pytest_session_guard._run.recover import tidy
+        from pytest_session_guard._run.tidying import tidy
 
         run.notes += tidy(places.ledger)
         make_workdirs(run)

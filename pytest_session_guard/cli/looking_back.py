@@ -86,9 +86,9 @@ def restore_run(options: argparse.Namespace) -> int:
 
 def clean_runs(options: argparse.Namespace) -> int:
     """``clean [RUN]``: 1 when something of a killed run had to stay, 3 when a ledger's word cannot be taken."""
-    from pytest_session_guard._run import recover
+    from pytest_session_guard._run.tidying import unfinished_runs
 
-    runs = [find_run(options)] if options.name else recover.unfinished_runs(ledger_of(options))
+    runs = [find_run(options)] if options.name else unfinished_runs(ledger_of(options))
     statuses = [_clean_one(run, options.dry_run) for run in runs if not run.closed]
     if not statuses:
         say("nothing to clean")

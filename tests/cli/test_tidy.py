@@ -13,11 +13,11 @@ from project import MakeProject
 
 from pytest_session_guard._controls.ledger import note_closed
 from pytest_session_guard._core.runs import KEEP_RUNS
-from pytest_session_guard._run.recover import prune, tidy
+from pytest_session_guard._run.tidying import prune, tidy
 
 TIDY = """
 import sys, time
-from pytest_session_guard._run.recover import prune, tidy
+from pytest_session_guard._run.tidying import tidy
 import filelock
 time.sleep(max(0, float(sys.argv[2]) - time.time()))
 print(tidy(sys.argv[1]))

@@ -38,12 +38,10 @@ from pytest_session_guard._run.recover import (
     list_runs,
     plan_clean,
     plan_restore_run,
-    prunable_runs,
-    prune,
     restore_run,
     undo_changes,
-    unfinished_runs,
 )
+from pytest_session_guard._run.tidying import prunable_runs, prune, unfinished_runs
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pytest_session_guard._controls.ledger.directory import RunDirectory, machine_id, new_run_id, note_closed
 from pytest_session_guard._controls.ledger.journal import Journal, JournalReader, keep_clear_of_low_numbers
-from pytest_session_guard._controls.ledger.past import holding, is_alive, read_run, run_paths
+from pytest_session_guard._controls.ledger.past import holding, is_alive, is_closed, read_run, room_bytes, run_paths
 
 __all__ = [
     "Journal",
@@ -18,10 +18,12 @@ __all__ = [
     "RunDirectory",
     "holding",
     "is_alive",
+    "is_closed",
     "keep_clear_of_low_numbers",
     "machine_id",
     "new_run_id",
     "note_closed",
     "read_run",
+    "room_bytes",
     "run_paths",
 ]

@@ -101,7 +101,7 @@ def read_run(path: str, *, with_records: bool = True) -> PastRun:
         started_ns=header.get("started_ns", 0),
         last_sign_ns=_last_sign_ns(path),
         alive=alive,
-        closed=_is_plain_file(f"{path}/{CLOSED_FILE}"),
+        closed=is_closed(path),
         foreign=_other_machine(header),
         header=header,
         records=records,
@@ -148,6 +148,16 @@ def _last_sign_ns(path: str) -> int:
             found = _lstat(f"{path}/{name}")
             signs.append(0 if found is None else found.st_mtime_ns)
     return max(signs)
+
+
+def is_closed(run_path: str) -> bool:
+    """Whether nothing is left to be done for a run."""
+    return _is_plain_file(f"{run_path}/{CLOSED_FILE}")
+
+
+def room_bytes(run_path: str) -> int:
+    """Room that a run's directory takes; nothing where it is not to be trusted."""
+    return 0 if _distrust(run_path) else _size_bytes(run_path)
 
 
 def _size_bytes(path: str) -> int:

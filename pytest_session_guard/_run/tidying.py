@@ -1,0 +1,84 @@
+"""What a new run does before it begins: finish what killed runs left, and let go of the records of old ones.
+
+Almost always there is nothing to finish, so what that takes is imported when there is; and of the runs that stay no more
+is read than how much room they take.
+"""
+
+from __future__ import annotations
+
+from pytest_session_guard._controls.ledger import holding, is_closed, read_run, room_bytes, run_paths
+from pytest_session_guard._controls.retention import remove_run_directory
+from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.runs import ALIVE, KEEP_BYTES, KEEP_RUNS, PastRun, plan_retention
+
+
+def unfinished_runs(state_directory: str) -> list[PastRun]:
+    """Runs that were killed and that nobody has cleaned up after.
+
+    :raises LedgerError: the ledger cannot be listed.
+    """
+    open_runs = (_glance(path) for path in run_paths(state_directory) if not is_closed(path))
+    return [read_run(run.path) for run in open_runs if not (run.closed or run.alive or run.foreign)]
+
+
+def _glance(path: str) -> PastRun:
+    """A run without its records, which take their time."""
+    return read_run(path, with_records=False)
+
+
+def prunable_runs(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[PastRun]:
+    """The runs whose records and pre-images `prune` would delete."""
+    paths = run_paths(state_directory)
+    beyond = max(len(paths) - keep_runs, 0)
+    if sum(map(room_bytes, paths[beyond:])) <= keep_bytes:
+        # Their number alone decides.
+        paths, keep_runs = paths[:beyond], 0
+    chosen = plan_retention(map(_glance, paths), keep_runs, keep_bytes)
+    return [run for run in (read_run(one.path) for one in chosen) if not run.obstacle]
+
+
+def prune(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[str]:
+    """Delete the records and pre-images of old runs: only what this package put there, only of runs that are closed.
+
+    :returns: ids of the runs that are gone.
+    """
+    gone: list[str] = []
+    for run in prunable_runs(state_directory, keep_runs, keep_bytes):
+        with holding(run.path) as over:
+            if over and remove_run_directory(run.path):
+                gone.append(run.run_id)
+    return gone
+
+
+def tidy(state_directory: str) -> list[str]:
+    """Finish what killed runs left, and prune.
+
+    Others may be at the same at the same moment; whatever stands in the way of tidying is told, and stops no run.
+
+    :returns: what became of real files, and what was left alone, a clause each.
+    """
+    notes: list[str] = []
+    try:
+        for run in unfinished_runs(state_directory):
+            notes += _finish(run)
+        prune(state_directory)
+    except OSError as problem:
+        notes.append(f"earlier runs could not be tidied up after: {problem.strerror or problem}")
+    return notes
+
+
+def _finish(run: PastRun) -> list[str]:
+    from pytest_session_guard._run.recover import clean_run
+    from pytest_session_guard._run.reports import untold
+
+    try:
+        cleaned = clean_run(run)
+    except LedgerError as problem:
+        # Alive: somebody else, starting at this moment too, is at it.
+        left = problem.reason != ALIVE
+        return [f"run {run.run_id} had been killed and is left alone: {problem.reason}"] if left else []
+    notes = []
+    if cleaned.removed.removed or cleaned.kept:
+        removed, kept = len(cleaned.removed.removed), len(cleaned.kept)
+        notes.append(f"run {run.run_id} had been killed: {removed} of its files removed, {kept} kept")
+    return [*notes, *untold(run)]
