@@ -27,12 +27,14 @@ from pytest_session_guard._run.guard import CONTAINED_REASONS, REFUSED_REASON, c
 from pytest_session_guard._run.handover import read_policy
 from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S
 from pytest_session_guard._run.nested import is_nested
+from pytest_session_guard._run.outside import late_differences, take_if_alone
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
 from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, write_report
 from pytest_session_guard._run.start import LAUNCH_VARIABLE
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Overlay
+    from pytest_session_guard._run.inventory import Inventory
 
 NOT_DONE: Final = 3
 
@@ -46,6 +48,7 @@ class Launch:
     directory: RunDirectory
     overlay: Overlay | None = None
     reason: str = ""
+    inventory: Inventory | None = None
     survivors: list[str] = field(default_factory=list)
 
 
@@ -69,6 +72,8 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
         return subprocess.run(list(command), env=dict(environ), check=False).returncode
     run = Launch(command, plan, RunDirectory.create(plan.ledger))
     _enter(run)
+    if run.overlay is None:
+        _take_inventory(run)
     adopt_orphans()
     started = {**environ, LAUNCH_VARIABLE: _introduction(run)}
     status = _run_to_its_end(run, started, wait_s)
@@ -88,6 +93,13 @@ def _enter(run: Launch) -> None:
         if problem.entered:
             raise
         run.reason = problem.reason
+
+
+def _take_inventory(run: Launch) -> None:
+    try:
+        run.inventory = take_if_alone(run.plan, run.directory.path)
+    except OSError as problem:
+        _say(f"no inventory can be kept, so nothing is compared once pytest is gone: {problem}")
 
 
 def _introduction(run: Launch) -> str:
@@ -126,21 +138,22 @@ def _verdict(run: Launch, status: int) -> int:
     own = status if status >= 0 else 128 - status
     try:
         records = JournalReader(run.directory.path).poll()
-        late = _late_changes(run, records)
-    except LedgerError as problem:
+        late = [*_late_changes(run, records), *_late_differences(run, records)]
+    except (LedgerError, OSError) as problem:
         _say(f"{problem}\nthe run cannot be vouched for")
         return own if own not in GREEN else NOT_DONE
     touches = [Touch.parse(record) for record in records if record.get("kind") == "touch"]
     ended = [record for record in records if record.get("kind") == "finished" and record.get("label") == "main"]
     told_until = max((record.get("time", 0.0) for record in ended), default=0.0)
-    untold = [touch for touch in touches if touch.violation and touch.time > told_until] + late
+    untold = [touch for touch in touches if touch.violation and touch.time > told_until]
+    untold += [touch for touch in late if touch.violation]
     if untold:
         _say(f"{len(untold)} violations that pytest did not report\n" + "\n".join(section(untold, os.getcwd())))
     for survivor in run.survivors:
         _say(STILL_RUNNING.format(survivor))
     if not ended:
         _say(f"pytest ended without finishing its session (status {status}), so its word is not taken")
-    violated = any(touch.violation for touch in touches) or bool(late)
+    violated = any(touch.violation for touch in (*touches, *late))
     is_written = _rewrite_report(run, [*touches, *late], finished=bool(ended))
     run.directory.release()
     if run.plan.mode == "enforce" and own in GREEN and (violated or not ended):
@@ -175,6 +188,13 @@ def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Tou
                 found.append(replace(late, outcome="refused", pid=attempt.pid, process=attempt.command))
                 known.add(attempt.path)
     return found
+
+
+def _late_differences(run: Launch, records: Sequence[Mapping[str, Any]]) -> Iterator[Touch]:
+    """What is not as it was, where there is but the launcher's own inventory to tell it by."""
+    if run.inventory is not None:
+        for touch in late_differences(run.inventory, records, run.directory.run_id):
+            yield replace(touch, phase="late")
 
 
 def _touch(operation: str, path: str, rule: Rule, reason: str) -> Touch:

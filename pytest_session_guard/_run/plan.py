@@ -29,11 +29,15 @@ PLAN_VARIABLE: Final = "SESSION_GUARD_PLAN"
 
 @dataclass(frozen=True)
 class Plan:
-    """What pytest will do, as builtins."""
+    """What pytest will do, as builtins.
+
+    :param layers: those that are wanted; under ``auto`` the first kernel layer that is to be had is enough.
+    """
 
     mode: str
     ledger: str
     layers: tuple[str, ...]
+    is_auto: bool
     require: tuple[str, ...]
     writable: tuple[str, ...]
     covered: tuple[str, ...]
@@ -64,6 +68,7 @@ def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has
         settings.mode,
         places.ledger,
         wanted_layers(settings),
+        settings.layers == ("auto",),
         settings.require,
         tuple(writable_places(policy, places)),
         tuple(covered_places(policy, places)),

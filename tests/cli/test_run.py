@@ -17,7 +17,8 @@ LATE_HARM = """\
 import subprocess
 
 def test_leaves_a_child():
-    subprocess.Popen(["/bin/sh", "-c", "sleep 0.7; rm ~/.chat/notes.txt"], start_new_session=True)
+    late = "while kill -0 $PPID 2> /dev/null; do sleep 0.05; done; rm ~/.chat/notes.txt"
+    subprocess.Popen(["/bin/sh", "-c", late], start_new_session=True)
 """
 HIDDEN = "import os\nfrom pathlib import Path\n\ndef harm():\n    try:\n" \
     "        (Path.home() / '.chat' / 'notes.txt').unlink()\n    except OSError:\n        pass\n"  # fmt: skip
@@ -89,6 +90,31 @@ def test_child_that_outlives_pytest_is_waited_for_and_what_it_did_is_in_every_re
     assert "1 violation" in guard(project, "runs").stdout
     assert "notes.txt" in guard(project, "show", "latest").stdout
     assert (project.home / ".chat" / "notes.txt").exists()
+
+
+def test_where_no_kernel_layer_is_the_launcher_compares_once_more(make_project: MakeProject) -> None:
+    suite = (
+        "import os, subprocess\nfrom pathlib import Path\n\ndef test_harms_and_dies():\n"
+        "    subprocess.run(['rm', Path.home() / '.chat' / 'notes.txt'])\n    os.kill(os.getpid(), 9)\n"
+    )
+    project = make_project({"test_it.py": suite})
+
+    done = launch(project, "--session-guard-layers=hook,manifest")
+
+    assert done.returncode == 137, done.stdout + done.stderr
+    (touch,) = (touch for touch in report(project)["touches"] if touch["violation"])
+    assert (touch["operation"], touch["layer"], touch["phase"]) == ("removed", "manifest", "late")
+    assert touch["path"] == str(project.home / ".chat" / "notes.txt")
+    assert "was deleted during the run, author unknown" in done.stderr
+
+
+def test_inventory_of_the_launcher_finds_nothing_where_nothing_happened(make_project: MakeProject) -> None:
+    suite = "def test_makes(tmp_path):\n    (tmp_path / 'new').touch()\n"
+
+    done = launch(make_project({"test_it.py": suite}), "--session-guard-layers=hook,manifest")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "session-guard:" not in done.stderr
 
 
 def test_link_that_a_child_tries_after_the_session_is_in_the_report(make_project: MakeProject) -> None:
