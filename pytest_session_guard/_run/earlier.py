@@ -81,6 +81,9 @@ class _File:
     facts: Facts
     digest: bytes
 
+    def paths(self) -> Iterable[str]:
+        return (self.found.path,)
+
     def differences(self, at_last: bool) -> Iterator[tuple[str, str]]:
         now = Raw.fstat(self.fd)
         difference = self.facts.difference(Facts.of(now))
@@ -96,6 +99,9 @@ class _Tree:
     found: Found
     fd: int
     entries: dict[str, Facts]
+
+    def paths(self) -> Iterable[str]:
+        return (f"{self.found.path}/{name}" for name in self.entries)
 
     def differences(self, at_last: bool) -> Iterator[tuple[str, str]]:
         now = _entries(self.fd) if at_last else None
@@ -128,32 +134,36 @@ class Earlier:
 
         :returns: the clause of each, with a word about what cannot be compared.
         """
-        found = tuple(found)
-        # Asked now: from within an overlay no process outside can be looked at.
-        self.writers = writers_outside({one.path for one in found if one.path}, self.run_id, descendants())
         for one in found:
-            kept = (
-                _look(one) if one.path and not one.path.endswith("-shm") else None
-            )  # readers of a database write to it
+            # Those who merely read a database write to its "-shm".
+            kept = _look(one) if one.path and not one.path.endswith("-shm") else None
             if kept is not None:
                 self.watched.append(kept)
-            too_large = one.is_directory and one.path and kept is None
-            yield f"{one.clause} (too large to be compared at the end)" if too_large else one.clause
+            is_left_out = one.is_directory and one.path and kept is None
+            yield f"{one.clause} (too large, or out of reach, to be compared)" if is_left_out else one.clause
+        # Asked now: from within an overlay no process outside can be looked at.
+        paths = {path for one in self.watched for path in one.paths()}
+        self.writers = writers_outside(paths, self.run_id, descendants())
 
-    def touches(self, known: Collection[str], span: Span, *, at_last: bool) -> Iterator[Touch]:
+    def touches(self, known: Callable[[], Collection[str]], span: Span, *, at_last: bool) -> Iterator[Touch]:
         """What was changed since the start and has not been told, as touches.
 
-        :param known: paths whose change the ledger attributes already.
+        :param known: gives the paths whose change the ledger attributes already.
         :param at_last: compare contents and directories too, which is too much after every test.
         """
         fresh = [
             (path, kind, one.found)
             for one in self.watched
             for path, kind in one.differences(at_last)
-            if path not in self.told and path not in known and counts(kind, path)
+            if path not in self.told and counts(kind, path)
         ]
+        attributed_already = known() if fresh else ()
         for path, kind, found in fresh:
-            if path not in self.told and self.policy().rule_for(path).zone is Zone.PROTECTED:
+            if (
+                path not in self.told
+                and path not in attributed_already
+                and self.policy().rule_for(path).zone is Zone.PROTECTED
+            ):
                 self.told.add(path)
                 touch = self._touch(path, kind, found, span)
                 if not touch.violation:
@@ -166,7 +176,7 @@ class Earlier:
         :param at_last: as for `touches`.
         """
         try:
-            for touch in self.touches(attributed(run.touches), run.span, at_last=at_last):
+            for touch in self.touches(lambda: attributed(run.touches), run.span, at_last=at_last):
                 run.touched(touch)
         except OSError as problem:
             run.failed("earlier", (run.directory.path,), problem)

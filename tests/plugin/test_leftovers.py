@@ -150,6 +150,20 @@ def test_daemon_that_does_no_harm_is_named_and_stays_green(make_project: MakePro
     assert [note for note in result.report["notes"] if "sleep 40 (started by test_it.py::test_it)" in note]
 
 
+def test_without_an_overlay_children_are_told_by_the_run_they_belong_to(make_project: MakeProject) -> None:
+    files = suite(f"subprocess.Popen([sys.executable, '-c', {PYTHON!r}], stderr=subprocess.DEVNULL)")
+    files["test_more.py"] = "import os\n\ndef test_more():\n    os.system('sleep 40 > /dev/null 2>&1 &')\n"
+    files["conftest.py"] += SHORT.replace("0.3", "3")
+    project = make_project(files)
+
+    result = project.run("--session-guard-layers=hook")
+
+    end_survivor(result.stderr)
+    assert (result.status, result.changes) == (1, {}), result.words
+    assert {(touch["nodeid"], touch["outcome"]) for touch in result.touches} == {("test_it.py::test_starts", "refused")}
+    assert "sleep 40 (started by test_more.py::test_more)" in result.stderr
+
+
 # A sign in place of each nap: whether the run waited at all.
 COUNT_NAPS = """\
 import os, time
