@@ -140,6 +140,8 @@ TOUCH_FIELDS: Final = tuple(field.name for field in fields(Touch))
 #   removed  {path}                             the run removed one of its own
 #   preimage {path, copy, how, …}               the run is about to change what was there
 #   touch    {…Touch}                           see Touch
+#   seen     {path}                             a layer's change beyond the number that is written down in full
+#   leftover {pid, command, nodeid}             still at work as a worker's session ended
 #   started, finished {…}                       a process joins and leaves the run
 
 
