@@ -76,6 +76,7 @@ def _facts(report: Mapping[str, Any]) -> Iterator[str]:
         "command": " ".join(map(str, command)) if isinstance(command, Sequence) else command,
         "python, pytest": f"{run.get('python')}, {run.get('pytest')} on {run.get('platform')}",
         "workers": ", ".join(map(str, run.get("workers") or ())),
+        "workers elsewhere": "; ".join(map(_elsewhere, run.get("remote") or ())),
         "tests": tests,
         "violations": report["violations"],
     }
@@ -84,6 +85,10 @@ def _facts(report: Mapping[str, Any]) -> Iterator[str]:
         if value not in (None, ""):
             yield f"<dt>{name}</dt><dd>{_text(value)}</dd>"
     yield "</dl>"
+
+
+def _elsewhere(worker: Mapping[str, Any]) -> str:
+    return f"{worker.get('worker')} on {worker.get('host')}: run {worker.get('id')} in {worker.get('rootdir')}"
 
 
 def _moment(seconds: object) -> str:

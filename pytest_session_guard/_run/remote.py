@@ -94,6 +94,7 @@ class Invitation:
             return None
         try:
             fields = json.loads(text)
+            MODES.index(fields["mode"])
             return cls(**{**fields, "require": tuple(fields["require"])})
         except (ValueError, KeyError, TypeError) as problem:
             raise LedgerError(INVITATION_VARIABLE, f"is no invitation: {problem!r}") from problem
@@ -141,14 +142,16 @@ class RemoteWorker:
         report = parse_report(str(self.output).encode("ascii", "replace"))
         try:
             list(map(Touch.parse, report["touches"]))
-            made = report["artifacts"]
-            complete = all(isinstance(made[key], list) for key in ("created", "removed", "kept", "preserved"))
-            complete = complete and all(isinstance(report["run"][key], str) for key in ("id", "rootdir", "mode"))
-        except (KeyError, TypeError, ValueError) as problem:
-            raise UnreadableReportError(f"lacks a part: {problem!r}") from None
-        if not complete:
-            raise UnreadableReportError("has a part of another shape")
+            # Try what the controller will do with it, on a report that nobody sees.
+            fold(Report({"workers": []}), {self.title: self.entered(report)})
+            closing_lines({self.title: self.entered(report)}, report["layers"])
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise UnreadableReportError(f"lacks a part, or has one of another shape: {problem!r}") from None
         return report
+
+    def entered(self, report: Mapping[str, Any]) -> dict[str, Any]:
+        """A report with whose it is."""
+        return {**report, "worker": self.name, "facts": dict(self.facts)}
 
 
 def take_in(run: SessionRun, remote: Iterable[RemoteWorker]) -> None:
@@ -163,7 +166,7 @@ def take_in(run: SessionRun, remote: Iterable[RemoteWorker]) -> None:
         touches = [Touch.parse(touch) for touch in report["touches"]]
         _take_touches(run, worker, touches)
         run.uncounted[""] += max(0, report["violations"] - sum(touch.violation for touch in touches))
-        run.remote[worker.title] = {**report, "worker": worker.name, "facts": dict(worker.facts)}
+        run.remote[worker.title] = worker.entered(report)
 
 
 def _take_touches(run: SessionRun, worker: RemoteWorker, touches: Iterable[Touch]) -> None:

@@ -455,7 +455,7 @@ def test_ctrl_c_leaves_no_harm_elsewhere(make_project: MakeProject) -> None:
     before = home_of(far)
 
     with far_host(far) as host:
-        status, output = interrupted(near, host)
+        status, output = ended_by(signal.SIGINT, near, host)
 
     assert status == 2, output
     assert differences(before, home_of(far)) == {}
@@ -466,8 +466,33 @@ def test_ctrl_c_leaves_no_harm_elsewhere(make_project: MakeProject) -> None:
     assert said == {"worker"} or "open" in " ".join(said), report["touches"]
 
 
-def interrupted(near: Project, host: FarHost) -> tuple[int, str]:
-    """Run until the far worker hangs, press Ctrl-C; pytest's exit status, and what it said."""
+def test_controller_that_is_killed_leaves_nothing_elsewhere(make_project: MakeProject) -> None:
+    hangs = HARMS + (
+        "\ndef test_zz_hangs():\n    (STORE / 'mine.json').write_text('{}')\n    (STORE / 'next.json').write_text('{}')\n"
+        "    Path('hangs').touch()\n    time.sleep(60)\n"
+    )
+    near, far = pair(make_project, hangs, far=ini("session_guard_share = ~/store"))
+    before = home_of(far)
+
+    with far_host(far) as host:
+        status, output = ended_by(signal.SIGKILL, near, host)
+        ended = far.root / ".session_guard" / "runs" / runs_of(far)[0].name / "closed.json"
+        wait_for(ended, output)
+
+    assert status == -signal.SIGKILL
+    changed = {path for path, facts in differences(before, home_of(far)).items() if facts != ("modified_ns",)}
+    assert changed == set(), output
+
+
+def wait_for(path: Path, output: str) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline, output
+        time.sleep(0.02)
+
+
+def ended_by(how: signal.Signals, near: Project, host: FarHost) -> tuple[int, str]:
+    """Run until the far worker hangs, and send the controller a signal; its exit status, and what it said."""
     command = [
         sys.executable,
         "-m",
@@ -487,5 +512,5 @@ def interrupted(near: Project, host: FarHost) -> tuple[int, str]:
         assert time.monotonic() < deadline, (near.base / "output").read_text()
         assert process.poll() is None, (near.base / "output").read_text()
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, how)
     return process.wait(timeout=60), (near.base / "output").read_text()
