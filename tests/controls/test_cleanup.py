@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from artifact_scene import Scene, tree
@@ -179,7 +180,7 @@ def test_what_sqlite_made_beside_a_database_goes_with_it(scene: Scene) -> None:
 
     directory = scene.mkdir(scene.store / "d")
     users = []
-    for path in (scene.store / "chat.db", directory / "chat.db"):
+    for path in (scene.store / "chat.db", directory / "my-own-chat.db"):
         scene.ownership.intend(str(path), False)
         user = sqlite3.connect(path)
         user.execute("PRAGMA journal_mode=wal")
@@ -189,7 +190,11 @@ def test_what_sqlite_made_beside_a_database_goes_with_it(scene: Scene) -> None:
     scene.ownership.settle()
     (scene.store / "other-wal").write_bytes(b"somebody else's, of nothing that is there")
 
-    assert {path.name for path in directory.iterdir()} == {"chat.db", "chat.db-wal", "chat.db-shm"}
+    assert {path.name for path in directory.iterdir()} == {
+        "my-own-chat.db",
+        "my-own-chat.db-wal",
+        "my-own-chat.db-shm",
+    }
     assert len(scene.cleanup.remove(str(directory)).removed) == 4
     scene.cleanup.clear_shared()
 
@@ -277,6 +282,7 @@ def test_what_cannot_go_back_because_its_name_is_taken_stays_in_quarantine_and_i
     [(kept, reason)] = removed.kept
     assert kept == str(path)
     assert "another object stood there, now at" in reason
+    assert "(File exists)" in reason
     assert path.read_bytes() == b"second stranger"
     [stored] = Path(scene.directory.path, "quarantine").iterdir()
     assert stored.read_bytes() == b"first stranger"
@@ -325,6 +331,87 @@ def test_a_parent_swapped_for_a_symlink_after_the_plan_leads_nowhere(scene: Scen
     assert removed.removed == ()
     assert "it cannot be removed" in reasons(removed)["a.json"]
     assert (scene.root / "real" / "a.json").exists()
+
+
+def test_a_directory_whose_parent_was_swapped_for_a_symlink_after_the_plan_stays(scene: Scene) -> None:
+    parent = scene.mkdir(scene.store / "d")
+    scene.mkdir(parent / "inner")
+    plan = scene.cleanup.plan_shared()
+    # The very object of the plan, reached over a symlink.
+    parent.rename(scene.root / "real")
+    parent.symlink_to(scene.root / "real")
+
+    removed = scene.cleanup.apply(plan)
+
+    assert removed.removed == ()
+    assert "it cannot be removed" in reasons(removed)["inner"]
+    assert (scene.root / "real" / "inner").exists()
+
+
+def test_a_place_that_cannot_be_reached_hides_no_other(scene: Scene) -> None:
+    gone, swapped, there = (scene.mkdir(scene.store / name) for name in ("gone", "swapped", "there"))
+    paths = [scene.create(directory / "a.json") for directory in (gone, swapped, there)]
+    (gone / "a.json").unlink()
+    gone.rmdir()
+    swapped.rename(scene.root / "real")
+    swapped.symlink_to(scene.root / "real")
+
+    plan = scene.cleanup.plan(map(str, paths))
+
+    assert plan.lines() == [f"remove {str(paths[2])!r}", f"keep   {str(paths[1])!r}: {THROUGH_SYMLINK}"]
+
+
+def test_the_start_stamp_is_that_of_the_file_system_of_each_directory(scene: Scene) -> None:
+    asked: list[str] = []
+    paths = [scene.create(scene.mkdir(scene.store / name) / "a.json") for name in "de"]
+
+    def started_ns(path: str) -> int:
+        asked.append(path)
+        return scene.directory.started_ns
+
+    scene.make_cleanup(started_ns=started_ns).plan(map(str, paths))
+
+    assert asked == [str(path) for path in paths]
+
+
+def test_two_processes_that_clean_up_at_once_do_not_meet_in_quarantine(scene: Scene) -> None:
+    seen: list[str] = []
+    for name in "ab":
+        records: list[dict[str, Any]] = []
+        scene.create(scene.store / name)
+        scene.make_cleanup(journal=records.append).clear_shared()
+        seen += [quarantined for record in records for _, quarantined in record.get("moves", ())]
+
+    assert len(seen) == len(set(seen)) == 2
+
+
+def test_directories_that_went_are_written_down_and_forgotten(scene: Scene) -> None:
+    records: list[dict[str, Any]] = []
+    directory = scene.mkdir(scene.store / "d")
+
+    scene.make_cleanup(journal=records.append).clear_shared()
+
+    assert records == [{"kind": "removed", "paths": [str(directory)]}]
+    assert scene.ownership.paths == {}
+
+
+@pytest.mark.parametrize("spelling", ["{d}/", "{d}/.", "{d}/inner/..", "{d}//inner/../"])
+def test_a_directory_is_removed_however_it_is_spelled(scene: Scene, spelling: str) -> None:
+    directory = scene.mkdir(scene.store / "d")
+    scene.mkdir(directory / "inner")
+
+    removed = scene.cleanup.remove(spelling.format(d=directory))
+
+    assert sorted(removed.removed) == [str(directory), str(directory / "inner")]
+
+
+def test_paths_that_overlap_are_removed_once_and_those_after_them_too(scene: Scene) -> None:
+    directory = scene.mkdir(scene.store / "d")
+    inner, other = scene.create(directory / "a"), scene.create(scene.store / "b")
+
+    removed = scene.cleanup.remove(str(directory), str(inner), str(scene.store / "gone"), str(inner), str(other))
+
+    assert sorted(removed.removed) == sorted(map(str, (directory, inner, other)))
 
 
 # Names
@@ -454,6 +541,7 @@ def test_remove_goes_by_the_real_path(scene: Scene, monkeypatch: pytest.MonkeyPa
         pytest.param("d/*.json", ["d/c.json"], id="one-level-down"),
         pytest.param("**/*.json", ["a.json", "b.json", "d/c.json"], id="all-levels"),
         pytest.param("*.txt", [], id="nothing"),
+        pytest.param("**", ["a.json", "b.json", "d/c.json", "d"], id="everything"),
     ],
 )
 def test_sweep_removes_what_matches(scene: Scene, pattern: str, matched: list[str]) -> None:
@@ -529,6 +617,7 @@ def test_each_chunk_is_written_down_before_and_after(scene: Scene) -> None:
 
     assert [record["kind"] for record in records] == ["quarantine", "removed"]
     assert records[0]["moves"][0][0] == str(path)  # type: ignore[index]
+    assert records[0]["directory"] == f"{scene.directory.path}/quarantine"
     assert records[1]["paths"] == [str(path)]
     assert scene.ownership.paths == {}
 
@@ -550,8 +639,9 @@ def test_a_quarantine_replaced_by_a_symlink_is_not_used(scene: Scene) -> None:
     (scene.root / "trap").mkdir()
     Path(scene.directory.path, "quarantine").symlink_to(scene.root / "trap")
 
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError) as refused:
         cleanup.clear_shared()
+    assert (refused.value.path, refused.value.reason) == (f"{scene.directory.path}/quarantine", "Not a directory")
     assert path.exists()
 
 

@@ -49,6 +49,7 @@ def test_artifacts_by_path_and_by_object() -> None:
 
     # A rename is written down before it happens, and may not have: the old names count as well.
     assert artifacts.candidates == ["/s/d", "/s/d/a", "/s/e", "/s/e/a", "/s/known", "/s/old", "/s/x"]
+    assert (artifacts.paths["/s/e"], artifacts.paths["/s/e/a"]) == (A, Identity(1, 8, 6))
     assert artifacts.is_own(A) is True
     assert artifacts.is_own(Identity(1, 7, 6)) is False
     assert artifacts.is_own(Identity(1, 9)) is None
@@ -87,3 +88,9 @@ def closed(number: int, size: int = 1, **changes: object) -> PastRun:
 )
 def test_retention(runs: list[PastRun], keep_runs: int, keep_bytes: int, going: list[str]) -> None:
     assert [run.run_id for run in plan_retention(runs, keep_runs, keep_bytes)] == going
+
+
+def test_records_of_a_kind_are_counted() -> None:
+    run = PastRun("r", "/r", records=[created("/a"), {"kind": "intent"}, created("/b")])
+
+    assert (run.count("created"), run.count("removed")) == (2, 0)
