@@ -180,7 +180,7 @@ def test_what_sqlite_made_beside_a_database_goes_with_it(scene: Scene) -> None:
 
     directory = scene.mkdir(scene.store / "d")
     users = []
-    for path in (scene.store / "chat.db", directory / "my-own-chat.db"):
+    for path in (scene.store / "the-chat.db", directory / "my-own-chat.db"):
         scene.ownership.intend(str(path), False)
         user = sqlite3.connect(path)
         user.execute("PRAGMA journal_mode=wal")
