@@ -1,4 +1,5 @@
-"""What the guard costs, each figure a ratio of two things measured in one run: ``python benchmarks/bench_hook.py``.
+"""What the hook costs at each open, each figure a ratio of two things measured in one run: ``python benchmarks/bench_hook.py``.
+Whole runs are measured by ``bench_run.py``.
 
 Processor time of whole processes, in turn (guarded, unguarded, guarded, …); the median of the pairs' ratios is printed.
 """
@@ -17,11 +18,6 @@ from pathlib import Path
 ROUNDS = 5
 OFF = ["-p", "no:session_guard"]
 
-EMPTY = """\
-import pytest
-@pytest.mark.parametrize("n", range(10000))
-def test_empty(n): pass
-"""
 READS = """\
 def test_reads():
     for _ in range(200000):
@@ -32,12 +28,6 @@ def test_writes(tmp_path):
     path = str(tmp_path / "x")
     for _ in range(50000):
         open(path, "wb", 0).close()
-"""
-CHILDREN = """\
-import subprocess, sys
-def test_children():
-    for _ in range(100):
-        subprocess.run([sys.executable, "-c", ""], check=True)
 """
 
 
@@ -66,10 +56,8 @@ def main() -> None:
         home = Path(scratch, "home")
         home.mkdir()
         suites = {
-            "10,000 empty tests": EMPTY,
             "200,000 opens to read": READS,
             "50,000 opens to write": WRITES,
-            "100 Python children": CHILDREN,
         }
         for number, (name, text) in enumerate(suites.items()):
             directory = Path(scratch, str(number))
@@ -81,12 +69,6 @@ def main() -> None:
                 lambda command=command, directory=directory: processor_time_s(command, directory, home),
                 lambda command=command, directory=directory: processor_time_s([*command, *OFF], directory, home),
             )
-        version = [sys.executable, "-m", "pytest", "--version"]
-        compare(
-            "pytest --version",
-            lambda: processor_time_s(version, Path(scratch), home),
-            lambda: processor_time_s([*version, *OFF], Path(scratch), home),
-        )
 
 
 if __name__ == "__main__":

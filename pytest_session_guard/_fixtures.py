@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_session_guard._core.errors import ProtectedPathError
-from pytest_session_guard._core.records import Touch
-from pytest_session_guard._run.artifacts import unchanged
-from pytest_session_guard._run.session import SessionRun
-from pytest_session_guard._run.start import active_run, start_unguarded
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from pytest_session_guard._controls.cleanup import Removed
+    from pytest_session_guard._core.records import Touch
+    from pytest_session_guard._run.session import SessionRun
 
-GUARD: Final = pytest.StashKey[SessionRun]()
+# What a run is made of is imported when one begins.
+GUARD: Final = pytest.StashKey["SessionRun"]()
 
 
 class SessionGuard:
@@ -109,6 +108,8 @@ class SessionGuard:
 
         :raises DataChangedError: something differs; names each difference.
         """
+        from pytest_session_guard._run.artifacts import unchanged
+
         with unchanged([os.fspath(path) for path in paths]):
             yield
 
@@ -138,6 +139,8 @@ class SessionGuard:
 @pytest.fixture
 def session_guard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SessionGuard:
     """The guard of this run, for this test: private directory, artifacts, removal by proof, expectations."""
+    from pytest_session_guard._run.start import active_run
+
     run = request.config.stash.get(GUARD, None) or active_run()
     if run is None:
         run = request.config.stash[GUARD] = unguarded_run(request.config, tmp_path_factory)
@@ -146,6 +149,8 @@ def session_guard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 def unguarded_run(config: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> SessionRun:
     """A run that guards nothing (``session_guard = off``) but keeps a ledger, so that the object works all the same."""
+    from pytest_session_guard._run.start import start_unguarded
+
     state = str(tmp_path_factory.mktemp("session_guard_state") / "ledger")
     return start_unguarded(str(config.rootpath), state, os.environ)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
-from pytest_session_guard._core.errors import ConfigurationError, LayerUnavailableError, LedgerError
+from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._report.text import entry, headline, section
 from pytest_session_guard._run.remote import OUTPUT_KEY, encode_touches
 from pytest_session_guard._run.session import as_paths
+from pytest_session_guard._usage import usage_errors
 from pytest_session_guard._workers import NAME as WORKERS
 
 if TYPE_CHECKING:
@@ -22,19 +22,6 @@ if TYPE_CHECKING:
 MARK_NAME: Final = "session_guard"
 SHOWN_PER_TEST: Final = 5
 LEAVES: Final = pytest.StashKey[bool]()
-
-
-@contextmanager
-def usage_errors() -> Iterator[None]:
-    """Turn what a user can mend into pytest's own usage error, exit status 4."""
-    try:
-        yield
-    except LayerUnavailableError as problem:
-        if problem.entered:
-            raise
-        raise pytest.UsageError(str(problem)) from problem
-    except (ConfigurationError, LedgerError) as problem:
-        raise pytest.UsageError(str(problem)) from problem
 
 
 def register(config: pytest.Config, run: SessionRun) -> None:
@@ -90,8 +77,11 @@ class SessionHooks:
             item.stash[LEAVES] = False
         run.enter(item.nodeid, "setup")
         marks = marks_of(item)
-        with usage_errors():
-            run.begin_test(*(narrowing(marks, item.nodeid, run) if marks else ()))
+        if marks or run.redirects.redirector is not None:
+            with usage_errors():
+                run.begin_test(*narrowing(marks, item.nodeid, run))
+        else:
+            run.begin_test()
         try:
             return (yield)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sysconfig
+import os
 from builtins import any, getattr, hasattr, isinstance, str, tuple, type  # noqa: A004 - captured: tests mock builtins
 from sys import _getframe
 from threading import current_thread
@@ -14,7 +14,7 @@ from pytest_session_guard._core.records import Span
 THREAD_EVENTS: Final = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
 SPAN_ATTRIBUTE: Final = "_session_guard_span"
 # Directories whose frames are nobody's fault: the standard library, the runner, and this package.
-_STDLIB: Final = tuple({sysconfig.get_path("stdlib") + "/", sysconfig.get_path("platstdlib") + "/"})
+_STDLIB: Final = os.path.dirname(os.__file__) + "/"
 _PACKAGE: Final = __file__.rpartition("/_controls/")[0] + "/"
 _RUNNERS: Final = ("/_pytest/", "/pluggy/", "/pytest/", "/xdist/", "/execnet/")
 MAX_FRAMES: Final = 200
