@@ -18,7 +18,8 @@ class Lookout:
 
     What it cannot tell is answered with "look": without an overlay, in a forked child (which would take its parent's news
     away), from the first change in a layer on (what is changed again deeper down moves no root), and once it failed.
-    One thing only a look sees, the next one: the flags ``d`` and ``A`` that ``chattr`` gives to a protected root itself.
+    Inotify is silent about the flags ``d`` and ``A`` that ``chattr`` gives to a protected root itself; those are heard as
+    tries, and where nobody hears tries, seen at the next look.
 
     :param run_directory: where the other processes of the run write their journals.
     """

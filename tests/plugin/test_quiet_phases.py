@@ -82,6 +82,17 @@ def test_what_a_child_does_is_charged_to_its_phase_of_its_test_each_time(make_pr
     assert result.outcomes == {"failed": 6, "passed": 6}, result.words
 
 
+def test_flags_of_a_root_are_heard_where_inotify_is_silent(make_project: MakeProject) -> None:
+    no_dump = "import fcntl; fcntl.ioctl(os.open(p, os.O_RDONLY), 0x40086602, bytes([0x40, 0, 0, 0]))"
+    suite = IMPORTS + f"def test_child():\n    in_child({no_dump!r})\n\ndef test_after():\n    pass\n"
+    project = make_project({"conftest.py": CONFTEST, "test_it.py": suite, "pytest.ini": PROTECT})
+
+    result = project.run()
+
+    assert result.outcomes == {"failed": 1, "passed": 1}, result.words
+    assert result.touches_of("test_child")
+
+
 def test_phases_are_told_apart(make_project: MakeProject) -> None:
     suite = IMPORTS + (
         "import pytest\n\n@pytest.fixture\ndef wide():\n    in_child(\"open(p + '/setup', 'w')\")\n    yield\n"
