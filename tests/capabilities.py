@@ -9,6 +9,13 @@ import subprocess
 import tempfile
 
 UNSHARE_MOUNTS = ("unshare", "--mount", "--propagation", "private")
+# Inside a user namespace of its own a process may forbid what is below it further namespaces, and then drop its rights.
+WITHOUT_NAMESPACES = (
+    *("unshare", "--user", "--map-root-user", "sh", "-c"),
+    "echo 0 > /proc/sys/user/max_user_namespaces && echo 0 > /proc/sys/user/max_mnt_namespaces && "
+    'exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin "$@"',
+    "sh",
+)
 UNSHARE_AS_USER = ("unshare", "--user", "--map-current-user", "--keep-caps", "--mount", "--propagation", "private")
 
 

@@ -38,12 +38,14 @@ class Seal:
     :ivar status: ``partial`` when less is held than Landlock's newest version holds.
     :ivar reason: what is not held; never empty, because some of it never is.
     :ivar absent: writable paths that do not exist, so nothing can be created there.
+    :ivar exposed: protected roots that are not held, because they lie in a writable place.
     """
 
     abi: int
     status: Literal["enforced", "partial"]
     reason: str
     absent: tuple[str, ...]
+    exposed: tuple[str, ...] = ()
 
 
 def probe() -> ProbeResult:
@@ -82,7 +84,7 @@ def enter(writable: Sequence[str], protected: Sequence[str] = ()) -> Seal:
     _sealed.append(os.getpid())
     exposed = tuple(root for root in protected if any(_is_within(root, place) for place in places))
     status, reason = _standing(version, count, exposed)
-    return Seal(version, status, reason, tuple(absent))
+    return Seal(version, status, reason, tuple(absent), exposed)
 
 
 def _restrict(places: Sequence[str], version: int, count: int) -> list[str]:

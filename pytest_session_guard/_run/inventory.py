@@ -92,20 +92,28 @@ class Inventory:
 
 
 def take_if_needed(
-    settings: Settings, policy: Callable[[], Policy], places: Places, directory: str, layers: dict[str, Layer]
+    settings: Settings,
+    policy: Callable[[], Policy],
+    places: Places,
+    directory: str,
+    layers: dict[str, Layer],
+    exposed: Collection[str] = (),
 ) -> Inventory | None:
     """Take the inventory where it was asked for, or where nothing better is there.
 
     :param policy: gives the policy that counts at the moment; conftests may extend it.
     :param directory: where the inventory is kept.
+    :param exposed: protected places that the seal does not hold; they are looked through even so. Not the rootdir's
+        ``.git``, unless it is declared: editors fetch into it at any time.
     """
-    better = any(layers[name].holds for name in ("overlay", "seal"))
-    if "manifest" not in wanted_layers(settings) or (settings.layers == ("auto",) and better):
+    roots = guarded_roots(policy(), places)
+    if settings.layers == ("auto",) and any(layers[name].holds for name in ("overlay", "seal")):
+        roots = [root for root in roots if root in exposed and (root in places.homes or is_declared(policy(), root))]
+    if "manifest" not in wanted_layers(settings) or not roots:
         return None
     from pytest_session_guard._controls.manifest import Manifest
 
     own = places.ledger
-    roots = guarded_roots(policy(), places)
     try:
         manifest = Manifest.take(roots, lambda path: is_unguarded(policy(), path, own), directory=directory)
     except OSError as problem:
@@ -119,6 +127,12 @@ def take_if_needed(
 def guarded_roots(policy: Policy, places: Places) -> list[str]:
     """The homes, what is declared, and the shared places; the rest of the disk is too large to be looked through."""
     return [*covered_places(policy, places), *policy.prefixes(Zone.SHARED)]
+
+
+def is_declared(policy: Policy, root: str) -> bool:
+    """Whether somebody asked for a place to be protected."""
+    rule = policy.by_prefix.get(root)
+    return rule is not None and rule.declared
 
 
 def is_unguarded(policy: Policy, path: str, own: str) -> bool:

@@ -139,10 +139,10 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     _install_hook(run)
     _retire_startup_hook()
     if run.is_controller:
-        seal_if_needed(
+        exposed = seal_if_needed(
             settings, tuple(writable_places(policy, places)), tuple(covered_places(policy, places)), run.layers
         )
-        run.inventory = take_if_needed(settings, lambda: run.policy, places, directory.path, run.layers)
+        run.inventory = take_if_needed(settings, lambda: run.policy, places, directory.path, run.layers, exposed)
     run.lookout.begin(run.walls)
     run.tell_children()
     if not run.lookout.has_news():

@@ -163,21 +163,24 @@ def _enter_overlay(wall: WallPlan, layers: dict[str, Layer], walls: Walls) -> No
 
 def seal_if_needed(
     settings: Settings, writable: Sequence[str], protected: Sequence[str], layers: dict[str, Layer]
-) -> None:
+) -> tuple[str, ...]:
     """Seal this process and all that it will start, where it was asked for or nothing better is there.
 
     Last of all: it cannot be undone, and nothing can be mounted afterwards.
+
+    :returns: the protected places that it cannot hold, because they lie in writable ones.
     """
     if "seal" not in wanted_layers(settings) or (settings.layers == ("auto",) and layers["overlay"].holds):
-        return
+        return ()
     from pytest_session_guard._controls.seal import enter
 
     try:
         seal = enter(writable, protected)
     except LayerUnavailableError as problem:
         layers["seal"] = Layer("unavailable", problem.reason)
-        return
+        return ()
     layers["seal"] = Layer(seal.status, seal.reason, seal.abi)
+    return seal.exposed
 
 
 def join_overlay(address: str, label: str, layers: dict[str, Layer]) -> Walls:

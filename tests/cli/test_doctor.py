@@ -9,16 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from capabilities import WITHOUT_NAMESPACES
 from isolated import ordinary_account
 from project import MakeProject, Project, snapshot
 
 from .commands import guard
-
-# Inside a user namespace of its own a process may forbid what is below it further namespaces, and then drop its rights.
-FORBID = (
-    "echo 0 > /proc/sys/user/max_user_namespaces && echo 0 > /proc/sys/user/max_mnt_namespaces && "
-    'exec setpriv --bounding-set -sys_admin --inh-caps -sys_admin "$@"'
-)
 
 
 def examined(project: Project, *prefix: str, env: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any]]:
@@ -72,11 +67,10 @@ def test_doctor_in_words_has_a_line_for_each_layer_and_check(project: Project) -
 
 
 def test_doctor_says_why_there_is_no_overlay_and_what_to_do(project: Project) -> None:
-    prefix = ("unshare", "--user", "--map-root-user", "sh", "-c", FORBID, "sh")
-    if project.call(*prefix, "true").returncode != 0:
+    if project.call(*WITHOUT_NAMESPACES, "true").returncode != 0:
         pytest.skip("no user namespace can be made here")
 
-    status, said = examined(project, *prefix)
+    status, said = examined(project, *WITHOUT_NAMESPACES)
 
     assert status == 0
     overlay = said["layers"]["overlay"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from capabilities import WITHOUT_NAMESPACES
 from isolated import ordinary_account
 from project import HOME, Project, Result
 
@@ -144,3 +146,22 @@ def test_auto_takes_no_inventory_where_a_kernel_layer_holds(make_own: MakeOwn) -
     if not {layers[name]["status"] for name in ("overlay", "seal")} & {"enforced", "partial"}:
         pytest.skip("no kernel layer is to be had here")
     assert layers["manifest"]["status"] == "off"
+
+
+def test_auto_looks_through_a_home_that_the_seal_cannot_hold(make_own: MakeOwn) -> None:
+    suite = shell_suite("rm ~/.chat/notes.txt; echo more >> $TMPDIR/free.txt")
+    project = make_own(suite)
+    if project.call(*WITHOUT_NAMESPACES, "true").returncode != 0:
+        pytest.skip("no user namespace can be made here")
+    words = (project.account.python, "-m", "pytest", f"--session-guard-json={project.report_path}")
+
+    done = project.call(*WITHOUT_NAMESPACES, *words, env={"TMPDIR": str(project.base)})
+
+    report = json.loads(project.report_path.read_bytes())
+    if report["layers"]["seal"]["status"] == "unavailable":
+        pytest.skip("no Landlock is to be had here")
+    assert (report["layers"]["overlay"]["status"], report["layers"]["seal"]["status"]) == ("unavailable", "partial")
+    assert done.returncode == 1, done.stdout
+    (touch,) = (touch for touch in report["touches"] if touch["violation"])
+    assert (touch["operation"], touch["layer"]) == ("removed", "manifest")
+    assert touch["path"] == str(project.home / ".chat" / "notes.txt")
