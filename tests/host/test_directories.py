@@ -9,6 +9,7 @@ import pytest
 
 from pytest_session_guard._host import directories
 from pytest_session_guard._host.directories import OpenDirectory, is_directory
+from pytest_session_guard._host.handles import file_handle
 from pytest_session_guard._host.identity import identity_of, look
 
 
@@ -64,7 +65,8 @@ def test_one_look_tells_what_lstat_tells(tmp_path: Path, monkeypatch: pytest.Mon
     from pytest_session_guard._host import identity
 
     monkeypatch.setattr(identity, "_statx", lambda: None)
-    assert look(str(path)) == seen._replace(identity=type(seen.identity)(found.st_dev, found.st_ino))
+    without_birth = type(seen.identity)(found.st_dev, found.st_ino, None, file_handle(str(path)))
+    assert look(str(path)) == seen._replace(identity=without_birth)
 
 
 @pytest.mark.parametrize("kind", ["file", "directory", "symlink", "fifo"])
