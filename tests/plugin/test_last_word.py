@@ -45,6 +45,23 @@ def test_process_that_would_end_green_is_killed_and_says_why(make_project: MakeP
     assert result.changes == {}
 
 
+def test_process_that_is_killed_has_its_untold_changes_named(make_project: MakeProject) -> None:
+    suite = IMPORTS + "def test_dies():\n    subprocess.run(['rm', NOTES])\n    os.kill(os.getpid(), 9)\n"
+    result = make_project({"test_it.py": suite}).run()
+
+    assert result.status == -9
+    assert "pytest ended without finishing its session" in result.stderr
+    assert "notes.txt' was removed before that, by a child process or native code" in result.stderr
+    assert result.changes == {}
+
+
+def test_red_run_names_what_comes_late_too(make_project: MakeProject) -> None:
+    result = make_project({"test_it.py": LATE + "\ndef test_fails():\n    assert 0\n"}).run()
+
+    assert result.status == 1
+    assert "notes.txt' was removed after the last look" in result.stderr
+
+
 @pytest.mark.parametrize("suite", [LEAVE_NATIVELY, EXEC_NATIVELY, LATE])
 def test_process_ends_green_when_the_guard_is_out(make_project: MakeProject, suite: str) -> None:
     assert make_project({"test_it.py": suite}).run("-p", "no:session_guard", report=False).status == 0

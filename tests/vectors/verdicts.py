@@ -13,7 +13,8 @@ from .layers import UNGUARDED
 from .vector import Scene, Vector
 
 OWN_LINE: Final = re.compile(
-    r"^session-guard: (guard-error|'.+ after the last look of pytest|pytest ended without)", re.MULTILINE
+    r"^session-guard: (guard-error|'.+ (after the last look of pytest|before that), by |pytest ended without)",
+    re.MULTILINE,
 )
 """A message of one line, which has no slug."""
 SLUG: Final = re.compile(r"\[[a-z]+(-[a-z]+)+\]")

@@ -115,15 +115,15 @@ class Keeper:
         :raises OSError: it cannot be watched, or a layer cannot be read.
         """
         if stderr_fd is not None:
-            self.door = Door(pid, stderr_fd, self.layers)
+            self.door = Door(pid, stderr_fd, self.layers, os.path.dirname(self.plan.scratch))
         elif self.door is not None and self.door.pid == pid:
             self.door.open()
 
     def forget_door(self) -> None:
         """The process that was watched has ended."""
-        if self.door is not None:
-            self.door.close()
-            self.door = None
+        door, self.door = self.door, None
+        if door is not None:
+            door.close()
 
     def further_descriptors(self) -> list[int]:
         """What to listen to besides the connections."""

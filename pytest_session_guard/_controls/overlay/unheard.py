@@ -134,8 +134,9 @@ class Ear:
                 self._ending(notification.thread)
             else:
                 self._consider(notification)
-        except OSError:
-            # It ended while we looked, or is another user's: what it asked for is decided by the kernel all the same.
+        except Exception:
+            # Mostly it ended while we looked, or is another user's. Whatever it is: nobody else could let the call go on,
+            # and without this process every other of the run would break; the kernel decides about the call anyway.
             pass
         finally:
             self._answer(notification)
