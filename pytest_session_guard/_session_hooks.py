@@ -136,6 +136,11 @@ class SessionHooks:
         elif run.is_controller:
             session.config.hook.pytest_session_guard_report(report=run.report.to_json())
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """From here on pytest ends by `pytest_unconfigure`, or something is wrong."""
+        self.run.hold_exit()
+
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Nothing when all is clean; else a section with one entry a violation."""

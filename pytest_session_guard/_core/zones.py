@@ -291,3 +291,13 @@ def freed(policy: Policy, path: str, source: str) -> Policy:
 def extended(policy: Policy, rules: Iterable[Rule]) -> Policy:
     """The policy with more rules; where two meet at one prefix the stricter stands."""
     return Policy((*policy.rules, *rules), policy.patterns)
+
+
+def counts(kind: str, path: str) -> bool:
+    """Whether a change in an upper layer is a touch.
+
+    What is undone again is none, nor is a directory's time that moved with entries which are gone, nor Python's bytecode
+    cache, which any Python child writes beside the modules that it imports.
+    """
+    is_bytecode = path.endswith("/__pycache__") or ("/__pycache__/" in path and ".pyc" in path.rpartition("/")[2])
+    return kind not in ("undone", "names") and not is_bytecode

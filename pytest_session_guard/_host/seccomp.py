@@ -19,6 +19,8 @@ from typing import Final
 
 from .syscalls import call, syscall
 
+# Statuses that would let a pipeline go on: everything passed, or pytest collected no test.
+GREEN: Final = (0, 5)
 FS_IOC_SETFLAGS: Final = 0x40086602
 FS_IOC_FSSETXATTR: Final = 0x401C5820
 
@@ -42,6 +44,7 @@ _MACHINES: Final = {
             "rename": 82,
             "link": 86,
             "setxattr": 188,
+            "exit_group": 231,
             "lsetxattr": 189,
             "fsetxattr": 190,
             "renameat": 264,
@@ -60,13 +63,14 @@ _MACHINES: Final = {
             "ioctl": 29,
             "linkat": 37,
             "renameat": 38,
+            "exit_group": 94,
             "renameat2": 276,
             **_SAME_EVERYWHERE,
         },
     ),
 }
 # Which calls are heard only with certain arguments: the argument's place, and what it has to be.
-_CONDITIONS: Final = {"ioctl": (1, (FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR))}
+_CONDITIONS: Final = {"ioctl": (1, (FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR)), "exit_group": (0, GREEN)}
 
 _SET_MODE_FILTER: Final = 1
 _SPECULATION_ALLOWED: Final = 1 << 2

@@ -66,6 +66,7 @@ class _LastWord:
             before = len(run.touches)
             try:
                 self._tell_survivors(look_once_more(run))
+                run.let_go()
             except LedgerError as problem:
                 self._write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
             self.late.extend(t for t in run.touches[before:] if t.violation and t not in self.late)

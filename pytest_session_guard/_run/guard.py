@@ -21,7 +21,7 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
-from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, is_within
+from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, counts, is_within
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
@@ -458,16 +458,6 @@ class GuardRun:
     def violations(self) -> int:
         """How many violations this process knows of."""
         return sum(touch.violation for touch in self.touches) + sum(self.uncounted.values())
-
-
-def counts(kind: str, path: str) -> bool:
-    """Whether a change in an upper layer is a touch.
-
-    What is undone again is none, nor is a directory's time that moved with entries which are gone, nor Python's bytecode
-    cache, which any Python child writes beside the modules that it imports.
-    """
-    is_bytecode = path.endswith("/__pycache__") or ("/__pycache__/" in path and ".pyc" in path.rpartition("/")[2])
-    return kind not in ("undone", "names") and not is_bytecode
 
 
 def is_refused(attempt: Try) -> bool:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Settings
-from pytest_session_guard._core.zones import Policy, Zone, is_within
+from pytest_session_guard._core.zones import Policy, Zone, counts, is_within
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._run.guard import counts
 from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.walls import Layer, covered_places, wanted_layers
 

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_session_guard._controls.ledger import JournalReader, RunDirectory
 from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
 from pytest_session_guard._core.records import Touch
-from pytest_session_guard._core.zones import Rule, Zone, is_within
+from pytest_session_guard._core.zones import Rule, Zone, counts, is_within
 from pytest_session_guard._host.fsops import read_file
 from pytest_session_guard._host.processes import adopt_orphans, command_of, wait_for_children
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.exit import GREEN
-from pytest_session_guard._run.guard import CONTAINED_REASONS, REFUSED_REASON, counts, is_refused
+from pytest_session_guard._run.guard import CONTAINED_REASONS, REFUSED_REASON, is_refused
 from pytest_session_guard._run.handover import read_policy
 from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S
 from pytest_session_guard._run.nested import is_nested

@@ -67,6 +67,7 @@ class SessionRun(GuardRun):
         self._is_told = False
         self._basetemp_marked = not self.places.basetemp
         self.supervised = False
+        self._is_held = False
         self.forks = Forks(self.current_span)
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
         self.redirects = RedirectDesk(
@@ -464,6 +465,26 @@ class SessionRun(GuardRun):
             )
         return lines
 
+    def hold_exit(self) -> None:
+        """Have the process's own end watched from outside, where nobody else does."""
+        overlay = self.walls.overlay
+        if overlay is not None and self.is_controller and not self.supervised and self.settings.mode == "enforce":
+            try:
+                overlay.hold_exit(self.stderr_fd)
+            except OSError as problem:
+                # What the process does after its last Python code then goes unsaid, as it does without an overlay.
+                self.notes.append(f"the end of the process is not watched: {problem.strerror}")
+            else:
+                self._is_held = True
+
+    def let_go(self) -> None:
+        """Everything up to now has been told: the process may end."""
+        if self._is_held and self.walls.overlay is not None:
+            try:
+                self.walls.overlay.let_go()
+            except OSError as problem:
+                self.failed("overlay", ("the end of the process",), problem)
+
     def end(self) -> None:
         """Pytest is done with us; the hook stays, and what happens from here on is late."""
         if self._ended:
@@ -482,6 +503,7 @@ class SessionRun(GuardRun):
         for touch in self.touches[self._told :]:
             if touch.violation:
                 self.on_late(touch)
+        self.let_go()
         if self.invitation is not None:
             # The server that this worker lived in goes on; the run is over, and its rootdir's next one may tidy up.
             self.journal.retire()

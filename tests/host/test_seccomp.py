@@ -25,12 +25,15 @@ def gain_the_right() -> None:
         namespaces.map_own_ids(uid, gid)
 
 
-def heard_while(action: Callable[[], None]) -> list[str]:
-    """The names of the calls that are told while a child acts, and afterwards what it exited with."""
+RED = 3  # an end of which nobody is told
+
+
+def heard_while(action: Callable[[], None], status: int = RED) -> list[str]:
+    """The names of the calls that are told while a child acts and ends."""
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
-        status = 1
+        reached = 1
         try:
             gain_the_right()
             listener = seccomp.listen()
@@ -38,9 +41,9 @@ def heard_while(action: Callable[[], None]) -> list[str]:
             os.close(listener)
             theirs.recv(1)
             action()
-            status = 0
+            reached = status
         finally:
-            os._exit(status)
+            os._exit(reached)
     theirs.close()
     with ours:
         _, (listener, *_), _, _ = socket.recv_fds(ours, 1, 1)
@@ -52,8 +55,8 @@ def heard_while(action: Callable[[], None]) -> list[str]:
         seccomp.let_go_on(listener, told)
         assert not seccomp.still_waits(listener, told)
         heard.append(told.name)
-    _, status = os.waitpid(child, 0)
-    assert status == 0
+    _, ended = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(ended) == status
     os.close(listener)
     return heard
 
@@ -102,6 +105,11 @@ def test_what_is_common_is_not_told(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == ["directory"]
 
     assert heard_while(act) == []
+
+
+@pytest.mark.parametrize(("status", "expected"), [(0, ["exit_group"]), (5, ["exit_group"]), (1, []), (2, [])])
+def test_of_ends_only_green_ones_are_told(status: int, expected: list[str]) -> None:
+    assert heard_while(lambda: None, status) == expected
 
 
 def test_without_a_listener_the_calls_fail(tmp_path: Path) -> None:

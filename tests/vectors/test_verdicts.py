@@ -26,6 +26,12 @@ SCENE = Scene(Path("/scratch"))
         pytest.param(KEPT, "kept red named", id="all-well"),
         pytest.param(replace(KEPT, status=0, naming="unnamed"), "kept green unnamed", id="silent"),
         pytest.param(
+            replace(KEPT, status=-9, output="session-guard: pytest ended without finishing", naming="path"),
+            "kept red path",
+            id="killed-by-the-guard",
+        ),
+        pytest.param(replace(KEPT, status=-9, naming="unnamed"), "kept exit-9 unnamed", id="killed-by-itself"),
+        pytest.param(
             replace(KEPT, changes={"a": ["mode"]}, status=0, naming="unnamed"), "damaged green unnamed", id="escaped"
         ),
         pytest.param(replace(KEPT, status=4, naming="path"), "kept refused path", id="refused-at-start"),

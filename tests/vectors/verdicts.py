@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -11,6 +12,11 @@ from typing import Any, Final, Self
 from .layers import UNGUARDED
 from .vector import Scene, Vector
 
+OWN_LINE: Final = re.compile(
+    r"^session-guard: (guard-error|'.+ (after the last look of pytest|before that), by |pytest ended without)",
+    re.MULTILINE,
+)
+"""A message of one line, which has no slug."""
 SLUG: Final = re.compile(r"\[[a-z]+(-[a-z]+)+\]")
 
 
@@ -45,7 +51,12 @@ class Outcome:
         return f"{kept} {self._colour()} {self.naming}"
 
     def _colour(self) -> str:
-        """A word for the exit status; ``broken`` where pytest never got as far as to be judged."""
+        """A word for the exit status; ``broken`` where pytest never got as far as to be judged.
+
+        A process that the guard killed, because it would have ended green, is as red as any other.
+        """
+        if self.status == -signal.SIGKILL and OWN_LINE.search(self.output):
+            return "red"
         if self.status == 1 and not self.began:
             return "broken"
         return {0: "green", 1: "red", 4: "refused"}.get(self.status, f"exit{self.status}")
@@ -97,7 +108,7 @@ def _messages(output: str) -> list[str]:
     """The guard's messages on the terminal: from the line of an event to its slug, or a line of its own."""
     lines = output.splitlines()
     ends = [number for number, line in enumerate(lines) if SLUG.fullmatch(line.strip())]
-    own_lines = [line for line in lines if line.startswith("session-guard: guard-error")]
+    own_lines = [line for line in lines if OWN_LINE.match(line)]
     return [*("\n".join(lines[max(0, end - 4) : end]) for end in ends), *own_lines]
 
 

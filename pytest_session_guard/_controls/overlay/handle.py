@@ -120,6 +120,24 @@ class Overlay:
         else:
             self.unheard = "the keeper has no listener"
 
+    def hold_exit(self, stderr_fd: int) -> None:
+        """From now on this process cannot end green before `let_go`, nor with something in a layer that came after it.
+
+        Where the keeper hears nothing it can.
+
+        :param stderr_fd: where the keeper is to say why.
+        :raises OSError: the keeper is gone, or the kernel gives no descriptor of a process (before 5.3).
+        """
+        self._channel.ask({"ask": "hold", "pid": os.getpid()}, [stderr_fd])
+
+    def let_go(self) -> None:
+        """The session is over and everything was told; fine to be said twice, after more was told.
+
+        :raises OSError: the keeper is gone, or a layer cannot be read.
+        """
+        if os.getpid() == self._pid:
+            self._channel.ask({"ask": "let go", "pid": self._pid})
+
     def has_new_tries(self) -> bool:
         """Whether `tries` would have to ask; no system call."""
         return self._hearing is not None and self._hearing.has_news()

@@ -19,7 +19,8 @@ from typing import Final
 
 from ..._host import mounts, namespaces
 from . import construction
-from .construction import Builder, Construction
+from .construction import Builder, Construction, Layer
+from .door import Door
 from .layout import Layout, OverlayPlan, lay_out
 from .unheard import Ear
 
@@ -56,6 +57,7 @@ class Keeper:
     stacks: list[Stack] = field(default_factory=list)
     pristine_stores: dict[str, list[str]] = field(default_factory=dict)
     ear: Ear | None = None
+    door: Door | None = None
 
     def build_stack(self, label: str) -> Stack:
         """Build the plan's layout in a fresh copy of the base.
@@ -101,6 +103,37 @@ class Keeper:
             return MAIN
         matching = (stack.label for stack in self.stacks if os.fstat(stack.namespace_fd).st_ino == namespace)
         return next(matching, MAIN)
+
+    def layers(self) -> list[Layer]:
+        """The layers of all processes of the run."""
+        return [layer for stack in self.stacks for layer in stack.built.layers]
+
+    def mind_door(self, pid: int, stderr_fd: int | None) -> None:
+        """Watch a process to its end, or let it go.
+
+        :param stderr_fd: where to say what came of it; ``None`` to let it go.
+        :raises OSError: it cannot be watched, or a layer cannot be read.
+        """
+        if stderr_fd is not None:
+            self.door = Door(pid, stderr_fd, self.layers, os.path.dirname(self.plan.scratch))
+        elif self.door is not None and self.door.pid == pid:
+            self.door.open()
+
+    def forget_door(self) -> None:
+        """The process that was watched has ended."""
+        door, self.door = self.door, None
+        if door is not None:
+            door.close()
+
+    def further_descriptors(self) -> list[int]:
+        """What to listen to besides the connections."""
+        ears = [] if self.ear is None else [self.ear.listener]
+        return ears if self.door is None else [*ears, self.door.process_fd]
+
+    def attend(self, thread: int) -> None:
+        """A thread of the run is about to end its process."""
+        if self.door is not None:
+            self.door.attend(thread)
 
     def extend(self, label: str, more: OverlayPlan, namespace_fd: int, root_fd: int) -> Stack:
         """Add places to the plan: in the stack of a process that stands in it already, and in all stacks to come.

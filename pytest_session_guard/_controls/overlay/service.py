@@ -132,13 +132,17 @@ def serve(keeper: Keeper, first: Channel) -> None:
                 if channel is not None:
                     channels[channel.fileno()] = channel
                     poll.register(channel.fileno(), select.POLLIN)
+            elif keeper.door is not None and descriptor == keeper.door.process_fd:
+                poll.unregister(descriptor)
+                keeper.forget_door()
             elif keeper.ear is not None and descriptor == keeper.ear.listener:
                 listen(keeper, keeper.ear, events, poll)
             elif not heed(keeper, channels[descriptor]):
                 poll.unregister(descriptor)
                 channels.pop(descriptor).close()
-            elif keeper.ear is not None:
-                poll.register(keeper.ear.listener, select.POLLIN)
+            else:
+                for further in keeper.further_descriptors():
+                    poll.register(further, select.POLLIN)
 
 
 def listen(keeper: Keeper, ear: Ear, events: int, poll: select.poll) -> None:
@@ -194,8 +198,11 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             send_stack(keeper, channel, keeper.extend(request["label"], more, *descriptors))
         case "listen":
             if descriptors:
-                keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of)
+                keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend)
             channel.send({}, [] if keeper.ear is None else [keeper.ear.counter_fd])
+        case "hold" | "let go" as wish:
+            keeper.mind_door(request["pid"], None if wish == "let go" else descriptors[0])
+            channel.send({})
         case "tries":
             tries = [] if keeper.ear is None else keeper.ear.take(request["label"])
             channel.send({"tries": [attempt.to_message() for attempt in tries]})

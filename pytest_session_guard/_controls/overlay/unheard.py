@@ -105,10 +105,18 @@ class Ear:
     :param listener: see `seccomp.listen`; closed with `close`.
     :param plan: the plan as it stands at the moment.
     :param label_of: whose stack a thread stands in.
+    :param ending: told of each thread that is about to end its process, green.
     """
 
-    def __init__(self, listener: int, plan: Callable[[], OverlayPlan], label_of: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        listener: int,
+        plan: Callable[[], OverlayPlan],
+        label_of: Callable[[int], str],
+        ending: Callable[[int], None],
+    ) -> None:
         self.listener = listener
+        self._ending = ending
         self.counter_fd = os.memfd_create("session-guard-tries", os.MFD_CLOEXEC)
         os.ftruncate(self.counter_fd, COUNTER_BYTES)
         self._plan, self._label_of = plan, label_of
@@ -122,9 +130,13 @@ class Ear:
         except OSError:
             return  # its thread was killed before it could be heard
         try:
-            self._consider(notification)
-        except OSError:
-            # It ended while we looked, or is another user's: what it asked for is decided by the kernel all the same.
+            if notification.name == "exit_group":
+                self._ending(notification.thread)
+            else:
+                self._consider(notification)
+        except Exception:
+            # Mostly it ended while we looked, or is another user's. Whatever it is: nobody else could let the call go on,
+            # and without this process every other of the run would break; the kernel decides about the call anyway.
             pass
         finally:
             self._answer(notification)

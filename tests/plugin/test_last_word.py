@@ -1,0 +1,104 @@
+"""The end of the process itself, where no launcher holds the status: nothing untold lets it end green."""
+
+from __future__ import annotations
+
+import pytest
+from capabilities import mount_namespace
+from project import MakeProject
+
+pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
+
+IMPORTS = """\
+import codecs, ctypes, os, subprocess, sys
+from pathlib import Path
+
+NOTES = Path.home() / ".chat" / "notes.txt"
+libc = ctypes.CDLL(None)
+
+"""
+LEAVE_NATIVELY = IMPORTS + "def test_leaves():\n    libc._exit(0)\n"
+EXEC_NATIVELY = IMPORTS + (
+    "def test_leaves():\n    words = (ctypes.c_char_p * 2)(b'true', None)\n    libc.execv(b'/bin/true', words)\n"
+)
+# The codec registry is emptied after the audit hooks are gone.
+LATE = IMPORTS + (
+    "class Late:\n"
+    "    def __call__(self, name):\n        return None\n"
+    "    def __del__(self, unlink=libc.unlink, path=os.fsencode(NOTES)):\n        unlink(path)\n\n"
+    "def test_registers():\n    codecs.register(Late())\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        pytest.param(LEAVE_NATIVELY, "ended without finishing its session", id="native-exit"),
+        pytest.param(EXEC_NATIVELY, "ended without finishing its session", id="native-exec"),
+        pytest.param(LATE, "notes.txt' was removed after the last look", id="late-destructor"),
+    ],
+)
+def test_process_that_would_end_green_is_killed_and_says_why(make_project: MakeProject, suite: str, said: str) -> None:
+    result = make_project({"test_it.py": suite}).run()
+
+    assert result.status == -9, result.words
+    assert said in result.stderr
+    assert result.changes == {}
+
+
+def test_process_that_is_killed_has_its_untold_changes_named(make_project: MakeProject) -> None:
+    suite = IMPORTS + "def test_dies():\n    subprocess.run(['rm', NOTES])\n    os.kill(os.getpid(), 9)\n"
+    result = make_project({"test_it.py": suite}).run()
+
+    assert result.status == -9
+    assert "pytest ended without finishing its session" in result.stderr
+    assert "notes.txt' was removed before that, by a child process or native code" in result.stderr
+    assert result.changes == {}
+
+
+def test_red_run_names_what_comes_late_too(make_project: MakeProject) -> None:
+    result = make_project({"test_it.py": LATE + "\ndef test_fails():\n    assert 0\n"}).run()
+
+    assert result.status == 1
+    assert "notes.txt' was removed after the last look" in result.stderr
+
+
+@pytest.mark.parametrize("suite", [LEAVE_NATIVELY, EXEC_NATIVELY, LATE])
+def test_process_ends_green_when_the_guard_is_out(make_project: MakeProject, suite: str) -> None:
+    assert make_project({"test_it.py": suite}).run("-p", "no:session_guard", report=False).status == 0
+
+
+def test_native_exit_of_a_child_is_its_own_affair(make_project: MakeProject) -> None:
+    suite = IMPORTS + (
+        "def test_forks():\n    child = os.fork()\n    if child == 0:\n        libc._exit(0)\n"
+        "    assert os.waitpid(child, 0)[1] == 0\n\n"
+        "def test_runs():\n    subprocess.run(['true'], check=True)\n"
+    )
+    result = make_project({"test_it.py": suite}).run()
+
+    assert result.status == 0, result.words
+
+
+@pytest.mark.parametrize("option", ["--version", "--help", "--collect-only", "--fixtures", "--markers", "-h"])
+def test_pytest_that_runs_no_test_ends_as_ever(make_project: MakeProject, option: str) -> None:
+    result = make_project({"test_it.py": "def test_it():\n    pass\n"}).run(option, report=False)
+
+    assert result.status == 0, result.words
+
+
+def test_report_mode_lets_the_process_end(make_project: MakeProject) -> None:
+    assert make_project({"test_it.py": LATE}).run("--session-guard=report").status == 0
+
+
+def test_program_that_runs_pytest_within_itself_ends_as_it_likes(make_project: MakeProject) -> None:
+    program = "import os, pytest, sys\nassert pytest.main(['-q', 'test_it.py']) == 0\nos._exit(0)\n"
+    project = make_project({"test_it.py": "def test_it():\n    pass\n", "program.py": program})
+
+    done = project.call(project.account.python, "program.py")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_workers_end_as_ever(make_project: MakeProject) -> None:
+    result = make_project({"test_it.py": "def test_it():\n    pass\n"}).run("-n", "2")
+
+    assert result.status == 0, result.words
