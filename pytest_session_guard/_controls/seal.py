@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, Literal
 
 from .._core.errors import LayerUnavailableError
@@ -28,6 +29,8 @@ LAYER: Final = "seal"
 ALWAYS_WRITABLE: Final = ("/dev", "/proc")
 NOT_COVERED: Final = "changes of mode, owner, times and xattrs are not covered"
 
+# Each takes a rule, and microseconds.
+_BESIDE_AT_MOST: Final = 1000
 _sealed: list[int] = []
 
 
@@ -64,18 +67,20 @@ def probe() -> ProbeResult:
     return ProbeResult(status, reason, version)
 
 
-def enter(writable: Sequence[str], protected: Sequence[str] = ()) -> Seal:
+def enter(writable: Sequence[str], protected: Sequence[str] = (), spare: Collection[str] = ()) -> Seal:
     """Seal this process and all that it starts from now on; it cannot be undone.
 
     :param writable: real paths, directories or files, at and below which everything stays allowed. A file that is to
         be made yet must exist, or its directory must be writable. ``/dev`` and ``/proc`` always are.
     :param protected: real roots; one that lies in a writable place is not held, which `reason` then says.
+    :param spare: writable places of which it is enough that what is there by now stays writable, where a protected root
+        lies in them; then nothing new can be made in them directly.
     :raises LayerUnavailableError: it cannot be had, and nothing is sealed; or it was entered before.
     """
     if _sealed:
         raise LayerUnavailableError(LAYER, f"process {_sealed[0]} sealed itself and all its children already")
     count = namespaces.thread_count()
-    places = tuple(dict.fromkeys((*ALWAYS_WRITABLE, *writable)))
+    places = tuple(dict.fromkeys((*ALWAYS_WRITABLE, *_parted(writable, protected, spare))))
     try:
         version = landlock.abi()
         absent = _restrict(places, version, count)
@@ -85,6 +90,30 @@ def enter(writable: Sequence[str], protected: Sequence[str] = ()) -> Seal:
     exposed = tuple(root for root in protected if any(_is_within(root, place) for place in places))
     status, reason = _standing(version, count, exposed)
     return Seal(version, status, reason, tuple(absent), exposed)
+
+
+def _parted(writable: Sequence[str], protected: Sequence[str], spare: Collection[str]) -> Iterator[str]:
+    """The writable places, each that can be spared replaced by what lies in it beside the protected roots."""
+    for place in writable:
+        inside = [root for root in protected if root != place and _is_within(root, place)]
+        beside = list(islice(_beside(place, inside), _BESIDE_AT_MOST + 1)) if inside and place in spare else [place]
+        yield from beside if len(beside) <= _BESIDE_AT_MOST else [place]
+
+
+def _beside(place: str, roots: Sequence[str]) -> Iterator[str]:
+    try:
+        with os.scandir(place) as entries:
+            # A rule for a symlink would be one for what it leads to.
+            found = sorted(entry.path for entry in entries if not entry.is_symlink())
+    except OSError:
+        return
+    for path in found:
+        if path in roots:
+            continue
+        if any(_is_within(root, path) for root in roots):
+            yield from _beside(path, roots)
+        else:
+            yield path
 
 
 def _restrict(places: Sequence[str], version: int, count: int) -> list[str]:

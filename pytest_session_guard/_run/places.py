@@ -48,7 +48,7 @@ class Places:
     """Real paths of this machine and this invocation, symlinks resolved.
 
     :param homes: ``$HOME`` and the password database's home, without duplicates.
-    :param temporary: temp directories.
+    :param temporary: temp directories; the first is the one that `tempfile` uses.
     :param home_links: where a home is a symlink, the link itself.
     :param workdirs: where pytest was told to let workers of this host work (``--tx popen//chdir=…``), outside the rootdir.
     """

@@ -139,9 +139,8 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     _install_hook(run)
     _retire_startup_hook()
     if run.is_controller:
-        exposed = seal_if_needed(
-            settings, tuple(writable_places(policy, places)), tuple(covered_places(policy, places)), run.layers
-        )
+        writable, covered = tuple(writable_places(policy, places)), tuple(covered_places(policy, places))
+        exposed = seal_if_needed(settings, writable, covered, run.layers, places.temporary[1:])
         run.inventory = take_if_needed(settings, lambda: run.policy, places, directory.path, run.layers, exposed)
     run.lookout.begin(run.walls)
     run.tell_children()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -162,12 +162,17 @@ def _enter_overlay(wall: WallPlan, layers: dict[str, Layer], walls: Walls) -> No
 
 
 def seal_if_needed(
-    settings: Settings, writable: Sequence[str], protected: Sequence[str], layers: dict[str, Layer]
+    settings: Settings,
+    writable: Sequence[str],
+    protected: Sequence[str],
+    layers: dict[str, Layer],
+    spare: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Seal this process and all that it will start, where it was asked for or nothing better is there.
 
     Last of all: it cannot be undone, and nothing can be mounted afterwards.
 
+    :param spare: writable places that need not be so as a whole.
     :returns: the protected places that it cannot hold, because they lie in writable ones.
     """
     if "seal" not in wanted_layers(settings) or (settings.layers == ("auto",) and layers["overlay"].holds):
@@ -175,7 +180,7 @@ def seal_if_needed(
     from pytest_session_guard._controls.seal import enter
 
     try:
-        seal = enter(writable, protected)
+        seal = enter(writable, protected, spare)
     except LayerUnavailableError as problem:
         layers["seal"] = Layer("unavailable", problem.reason)
         return ()

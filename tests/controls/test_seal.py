@@ -184,6 +184,35 @@ def test_protected_place_in_a_writable_one_is_said_to_be_open(scene: Scene) -> N
     )
 
 
+def seal_and_spare(inside, spare):
+    inside.put(inside.base + "/other/old")
+    os.symlink(inside.home, inside.base + "/other/way")
+    os.symlink(inside.home, inside.base + "/way")
+    found = seal.enter([inside.base], [inside.home], [inside.base] if spare else [])
+    tries = {
+        "in home": inside.refusal(os.remove, inside.home + "/notes.txt"),
+        "through a link beside it": inside.refusal(os.remove, inside.base + "/way/app/config"),
+        "in what was beside it": inside.refusal(os.mkdir, inside.base + "/other/new"),
+        "in the temp directory": inside.refusal(os.mkdir, inside.tmp + "/new"),
+        "directly in it": inside.refusal(os.mkdir, inside.base + "/new"),
+    }
+    return found.status, list(found.exposed), [what for what, refused in tries.items() if refused]
+
+
+@by_everyone
+def test_spare_place_is_parted_so_that_the_home_in_it_is_held(scene: Scene) -> None:
+    assert scene.run(seal_and_spare, True) == [
+        "enforced",
+        [],
+        ["in home", "through a link beside it", "directly in it"],
+    ]
+
+
+@by_everyone
+def test_place_that_cannot_be_spared_leaves_the_home_in_it_open(scene: Scene) -> None:
+    assert scene.run(seal_and_spare, False) == ["partial", [str(scene.home)], []]
+
+
 def seal_under_filter(inside, error):
     inside.forbid(444, error)
     probed = seal.probe()
