@@ -124,8 +124,9 @@ def serve(keeper: Keeper, first: Channel) -> None:
     poll.register(listener.fileno(), select.POLLIN)
     channels = {first.fileno(): first}
     poll.register(first.fileno(), select.POLLIN)
-    # What a run left running waits in calls that are heard here, and would fail if nobody were.
-    while channels or keeper.ear is not None:
+    # What a run left running waits in calls that are heard here, and would fail if nobody were; and the process that is
+    # watched may have ended a moment after its connection.
+    while channels or keeper.ear is not None or keeper.door is not None:
         for descriptor, events in poll.poll():
             if descriptor == listener.fileno():
                 channel = listener.accept()
