@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,6 +20,7 @@ from pytest_session_guard._controls.audit.locate import (
     Locator,
     Target,
     UncheckableError,
+    claimed,
     held_directories,
     plain,
 )
@@ -483,3 +484,21 @@ def test_entry_of_a_directory_is_a_path(tree: Path, locator: Locator) -> None:
 
 def test_own_paths_have_no_target(tree: Path, locator: Locator) -> None:
     assert found(locator, OwnPath(tree / "home/note")) == []
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        pytest.param(lambda path: "/home/u/notes", "/home/u/notes", id="text"),
+        pytest.param(lambda path: b"/home/u/notes", "/home/u/notes", id="bytes"),
+        pytest.param(lambda path: "notes", "", id="relative"),
+        pytest.param(lambda path: 7, "", id="something-else"),
+        pytest.param(lambda path: 1 / 0, "", id="fails"),
+    ],
+)
+def test_what_an_object_says_of_itself_is_for_the_message_alone(says: Callable[[Any], object], expected: str) -> None:
+    foreign = type("Foreign", (), {"__fspath__": says})()
+
+    assert claimed(foreign) == expected
+    with pytest.raises(UncheckableError):
+        plain(foreign)

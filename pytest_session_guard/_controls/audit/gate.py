@@ -11,7 +11,7 @@ from time import time
 from typing import Any, Final
 
 from pytest_session_guard._controls.audit.attribution import Culprit, culprit, span_of_thread, writes_bytecode
-from pytest_session_guard._controls.audit.locate import Locator, Target, UncheckableError
+from pytest_session_guard._controls.audit.locate import Locator, Target, UncheckableError, claimed
 from pytest_session_guard._core.errors import LedgerError, ProtectedPathError
 from pytest_session_guard._core.events import Intent, intents_of
 from pytest_session_guard._core.records import Identity, Outcome, Span, Touch
@@ -159,10 +159,14 @@ class Gate:
 
     def _refuse_unknown(self, event: str, intent: Intent, kind: str) -> None:
         rule = Rule(Zone.PROTECTED, "/", "unknown", "default")
+        name = f"<{kind}>"
         reason = f"is a path object of type {kind}, whose place cannot be known without running its code; pass a str"
-        touch = self._touch(event, f"<{kind}>", rule, "refused", reason, violation=not self.ports.expected())
+        said = claimed(intent.path)
+        if said:
+            name, reason = said, f"is what a path object of type {kind} says it is, and may not say twice; pass a str"
+        touch = self._touch(event, name, rule, "refused", reason, violation=not self.ports.expected())
         self._put_down(touch)
-        raise ProtectedPathError(f"<{kind}>", self.ports.message(touch))
+        raise ProtectedPathError(name, self.ports.message(touch))
 
     def _put_down(self, touch: Touch) -> None:
         try:

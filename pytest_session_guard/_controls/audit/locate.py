@@ -228,6 +228,19 @@ def plain(path: Any) -> str | bytes | int | None:
     return _plain_object(path, kind)
 
 
+def claimed(path: Any) -> str:
+    """The absolute path that an object of somebody's own type gives for itself, or ``""``.
+
+    Runs the object's code, as the call would have that was refused by now; what it says is for the message alone.
+    """
+    try:
+        said = type(path).__fspath__(path)
+    except Exception:
+        return ""  # then the message has the type
+    text = decoded(said) if type(said) is bytes else said if type(said) is str else ""
+    return text if text.startswith("/") else ""
+
+
 def _plain_object(path: Any, kind: type) -> str | bytes | None:
     if isinstance(path, PurePath) and _converts_plainly(kind):
         return _plain_str(path)

@@ -290,7 +290,7 @@ def pathlike_fickle_open(s: Scene) -> None:
         stream.write("gone")
 
 
-@vector("path", beyond="the hook runs no code of the object, so it is refused and named by its type, not by its path")
+@vector("path")
 def pathlike_plain_file_io(s: Scene) -> None:
     class Plain:
         def __fspath__(self) -> str:
