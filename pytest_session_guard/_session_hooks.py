@@ -9,8 +9,9 @@ import pytest
 
 from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._report.text import entry, headline, section
+from pytest_session_guard._run.declarations import as_paths, rules_of_mark
 from pytest_session_guard._run.remote import OUTPUT_KEY, encode_touches
-from pytest_session_guard._run.session import as_paths
+from pytest_session_guard._run.summary import closing_lines
 from pytest_session_guard._usage import usage_errors
 from pytest_session_guard._workers import NAME as WORKERS
 
@@ -153,7 +154,7 @@ class SessionHooks:
             write.section("session-guard", sep="=", red=red, yellow=not red, bold=True)
             for line in section(run.report.violating, run.places.rootdir, run.report.uncounted):
                 write.line(line)
-        for line in run.closing_lines():
+        for line in closing_lines(run):
             write.line(line, yellow=True)
 
     @pytest.hookimpl(trylast=True)
@@ -210,7 +211,7 @@ def narrowing(marks: list[pytest.Mark], nodeid: str, run: SessionRun) -> tuple[l
     rules: list[Rule] = []
     copies: list[str] = []
     for mark in marks:
-        rules += run.rules_of_mark(mark.kwargs, nodeid)
+        rules += rules_of_mark(mark.kwargs, nodeid, run.policy, run.places)
         copies += as_paths(mark.kwargs.get("pristine", ()))
     return rules, copies
 

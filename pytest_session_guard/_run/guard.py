@@ -25,6 +25,7 @@ from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, counts,
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
+from pytest_session_guard._run.charges import Blame, contained, is_refused, refused
 from pytest_session_guard._run.commands import Commands
 from pytest_session_guard._run.lookout import Lookout
 from pytest_session_guard._run.places import Places
@@ -38,15 +39,6 @@ _get_ident: Final = threading.get_ident  # captured: tests replace it
 
 # One test that walks a big tree may be refused a million times; each counts, so many are written down in full.
 FULL_RECORDS_PER_TEST: Final = 200
-_BY = "by a child process or native code; the real one is untouched"
-CONTAINED_REASONS: Final = {
-    "created": f"was made {_BY.replace('the real one is untouched', 'nothing is there really')}",
-    "removed": f"was deleted {_BY}",
-    "replaced": f"was replaced {_BY}",
-    "content": f"was changed {_BY}",
-    "metadata": f"was given other metadata {_BY}",
-}
-REFUSED_REASON: Final = "was aimed at by a child process or native code; the real one is untouched"
 PREIMAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -326,57 +318,22 @@ class GuardRun:
         for change in changes:
             rule = self.policy.rule_for(change.path)
             if self.is_touch(change, rule):
-                self.touched(self._contained(change, rule))
+                self.touched(contained(change, rule, self._blame()))
 
     def _charge_tries(self, tries: Iterable[Try], known: set[str]) -> None:
         for attempt in tries:
             rule = self.policy.rule_for(attempt.path)
             if attempt.path not in known and rule.zone is Zone.PROTECTED and is_refused(attempt):
                 known.add(attempt.path)
-                self.touched(self._refused(attempt, rule))
+                self.touched(refused(attempt, rule, self._blame()))
+
+    def _blame(self) -> Blame:
+        return Blame(self.span, not self.is_expecting, self.commands.of(self.span.nodeid), self.still_at_work)
 
     def is_touch(self, change: Change, rule: Rule) -> bool:
         """Whether a change in an upper layer is a touch of what is protected; the guard's own canary is none."""
         own = is_within(change.path, self.directory.path)
         return rule.zone is Zone.PROTECTED and not own and counts(change.kind, change.path)
-
-    def _contained(self, change: Change, rule: Rule) -> Touch:
-        reason = CONTAINED_REASONS[change.kind]
-        if self.still_at_work:
-            reason += f"; at work after the end of pytest: {self.still_at_work}"
-        return Touch(
-            time=Raw.time_ns() / 1e9,
-            operation=change.kind,
-            path=change.path,
-            zone=rule.zone.value,
-            outcome="contained",
-            violation=not self.is_expecting,
-            layer="overlay",
-            nodeid=self.span.nodeid,
-            phase=self.span.phase,
-            pid=0,
-            process=self.commands.of(self.span.nodeid),
-            reason=reason,
-            rule=str(rule),
-        )
-
-    def _refused(self, attempt: Try, rule: Rule) -> Touch:
-        is_own = os.path.isdir(f"/proc/self/task/{attempt.pid}")
-        return Touch(
-            time=Raw.time_ns() / 1e9,
-            operation=attempt.operation,
-            path=attempt.path,
-            zone=rule.zone.value,
-            outcome="refused",
-            violation=not self.is_expecting,
-            layer="overlay",
-            nodeid=self.span.nodeid,
-            phase=self.span.phase,
-            pid=attempt.pid,
-            process="" if is_own else attempt.command,
-            reason=REFUSED_REASON,
-            rule=str(rule),
-        )
 
     # -- moments of the run ------------------------------------------------------------------------------------------
 
@@ -458,11 +415,3 @@ class GuardRun:
     def violations(self) -> int:
         """How many violations this process knows of."""
         return sum(touch.violation for touch in self.touches) + sum(self.uncounted.values())
-
-
-def is_refused(attempt: Try) -> bool:
-    """Whether nothing came of a try that no layer shows.
-
-    A program that may not link or rename a file out, and copies it instead, has only read it.
-    """
-    return os.path.lexists(attempt.path) and not (attempt.other and os.path.lexists(attempt.other))

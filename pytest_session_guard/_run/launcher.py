@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.ledger import JournalReader, RunDirectory
 from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
-from pytest_session_guard._core.records import Touch
-from pytest_session_guard._core.zones import Rule, Zone, counts, is_within
+from pytest_session_guard._core.records import Span, Touch
+from pytest_session_guard._core.zones import Zone, counts, is_within
 from pytest_session_guard._host.fsops import read_file
 from pytest_session_guard._host.processes import adopt_orphans, command_of, wait_for_children
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
+from pytest_session_guard._run.charges import Blame, contained, is_refused, refused
 from pytest_session_guard._run.exit import GREEN
-from pytest_session_guard._run.guard import CONTAINED_REASONS, REFUSED_REASON, is_refused
 from pytest_session_guard._run.handover import read_policy
 from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S
 from pytest_session_guard._run.nested import is_nested
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from pytest_session_guard._run.inventory import Inventory
 
 NOT_DONE: Final = 3
+LATE: Final = Blame(Span("", "late"))
 
 
 @dataclass
@@ -179,13 +179,12 @@ def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Tou
                 and change.path not in known
                 and counts(change.kind, change.path)
             ):
-                found.append(_touch(change.kind, change.path, rule, CONTAINED_REASONS[change.kind]))
+                found.append(contained(change, rule, LATE))
                 known.add(change.path)
         for attempt in run.overlay.tries_left(label):
             rule = policy.rule_for(attempt.path)
             if rule.zone is Zone.PROTECTED and attempt.path not in known and is_refused(attempt):
-                late = _touch(attempt.operation, attempt.path, rule, REFUSED_REASON)
-                found.append(replace(late, outcome="refused", pid=attempt.pid, process=attempt.command))
+                found.append(refused(attempt, rule, LATE))
                 known.add(attempt.path)
     return found
 
@@ -195,13 +194,6 @@ def _late_differences(run: Launch, records: Sequence[Mapping[str, Any]]) -> Iter
     if run.inventory is not None:
         for touch in late_differences(run.inventory, records, run.directory.run_id):
             yield replace(touch, phase="late")
-
-
-def _touch(operation: str, path: str, rule: Rule, reason: str) -> Touch:
-    zone = rule.zone.value
-    return Touch(
-        time.time(), operation, path, zone, "contained", True, "overlay", "", "late", 0, reason=reason, rule=str(rule)
-    )
 
 
 def _rewrite_report(run: Launch, touches: Sequence[Touch], finished: bool) -> bool:

@@ -12,7 +12,6 @@ from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.ledger import note_closed, read_run
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._core.errors import (
-    ConfigurationError,
     LayerUnavailableError,
     LedgerError,
     ProtectedPathError,
@@ -23,24 +22,25 @@ from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
 from pytest_session_guard._host.fsops import Raw, clock_ns
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
-from pytest_session_guard._report.text import entry, headline, preserved_lines
+from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.artifacts import ArtifactDesk
+from pytest_session_guard._run.declarations import rules_of_hooks
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.leftovers import Forks, leftovers_of
-from pytest_session_guard._run.places import declared_rules, expand, mark_basetemp, zones_of
+from pytest_session_guard._run.places import expand, mark_basetemp
 from pytest_session_guard._run.redirects import RedirectDesk
-from pytest_session_guard._run.remote import Invitation, closing_lines, fold
+from pytest_session_guard._run.remote import Invitation, fold
 from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
+from pytest_session_guard._run.summary import build_report
 from pytest_session_guard._run.walls import covered_places, writable_places
 
 if TYPE_CHECKING:
     from pytest_session_guard._run.earlier import Earlier
 
 GREEN: Final = frozenset({0, 5})
-DECLARABLE: Final[Mapping[str, Zone]] = {zone.value: zone for zone in (Zone.PROTECTED, Zone.SHARED, Zone.FREE)}
 
 
 @dataclass
@@ -92,8 +92,6 @@ class SessionRun(GuardRun):
             is_private=self.is_private,
         )
 
-    # -- declarations ------------------------------------------------------------------------------------------------
-
     def declare(
         self, zones: Sequence[Iterable[tuple[str, str]] | None], redirects: Sequence[Iterable[str] | None]
     ) -> None:
@@ -101,13 +99,7 @@ class SessionRun(GuardRun):
 
         :raises ConfigurationError: a declaration cannot be used.
         """
-        rules: list[Rule] = []
-        for word, path in (pair for answer in zones for pair in answer or ()):
-            line = check_path("zones", Line(os.fsdecode(path), "conftest: pytest_session_guard_zones"))
-            if word not in DECLARABLE:
-                allowed = ", ".join(DECLARABLE)
-                raise ConfigurationError("zones", line.source, f"names an unknown zone, got {word!r}", allowed)
-            rules += declared_rules(DECLARABLE[word], expand("zones", line, self.places), line, line.source)
+        rules = rules_of_hooks(zones, self.places)
         if rules:
             before = {*writable_places(self.policy, self.places), *covered_places(self.policy, self.places)}
             self.use(extended(self.policy, rules))
@@ -120,33 +112,6 @@ class SessionRun(GuardRun):
         self.redirects.declare(
             [str(text) for answer in redirects for text in answer or ()], "pytest_session_guard_redirects"
         )
-
-    def rules_of_mark(self, arguments: Mapping[str, Any], nodeid: str) -> list[Rule]:
-        """What a test's mark adds to the policy.
-
-        :raises ConfigurationError: an argument is unknown, or ``share`` names what the configuration does not share.
-        """
-        source = f"mark of {nodeid}"
-        unknown = sorted(set(arguments) - {"protect", "share", "pristine", "reason"})
-        if unknown:
-            raise ConfigurationError(
-                "mark session_guard",
-                source,
-                f"has unknown arguments, got {unknown}",
-                "protect, share, pristine, reason",
-            )
-        rules: list[Rule] = []
-        for path in as_paths(arguments.get("protect", ())):
-            line = check_path("protect", Line(path, source))
-            rules += declared_rules(Zone.PROTECTED, expand("protect", line, self.places), line, source)
-        for path in as_paths(arguments.get("share", ())):
-            line = check_path("share", Line(path, source))
-            for rule in declared_rules(Zone.SHARED, expand("share", line, self.places), line, source):
-                if self.policy.rule_for(rule.prefix).zone not in (Zone.SHARED, Zone.FREE):
-                    raise ConfigurationError(
-                        "share", source, f"would widen the policy, got {path!r}", "paths that session_guard_share names"
-                    )
-        return rules
 
     @property
     def answers_to_user(self) -> bool:
@@ -328,7 +293,7 @@ class SessionRun(GuardRun):
             self.earlier.compare(self, at_last=True)
         removed = self._clear_shared()
         self.compare_inventory()
-        self.report = self._build_report(tests, Removed(removed.removed, (*removed.kept, *self._uncertain())))
+        self.report = build_report(self, tests, removed)
         fold(self.report, self.remote)
         self._told, self._is_told = len(self.touches), True
         self._write_reports()
@@ -369,13 +334,6 @@ class SessionRun(GuardRun):
             kept = undo_changes(read_run(self.directory.path), self.undo_changed).kept
             self.notes += [f"could not be put back as it was: {path!r}: {reason}" for path, reason in kept]
 
-    def _uncertain(self) -> list[tuple[str, str]]:
-        """What a process that was killed had announced in a shared place and never recorded: it stays, and is named."""
-        reason = "announced by a process of this run that ended before it was recorded, so it may be somebody else's"
-        paths = sorted(self.ownership.uncertain - set(self.ownership.paths))
-        there = (path for path in paths if self.policy.rule_for(path).zone is Zone.SHARED and os.path.lexists(path))
-        return [(path, reason) for path in there]
-
     def _clear_shared(self) -> Removed:
         """Remove the run's artifacts from shared places; without its ledger nothing is removed, and each is named."""
         try:
@@ -395,28 +353,6 @@ class SessionRun(GuardRun):
         """The exit status that this run deserves, given pytest's own."""
         violated = self.settings.mode == "enforce" and self.violations > 0
         return 1 if violated and exit_status in GREEN else exit_status
-
-    def _build_report(self, tests: Mapping[str, int], removed: Removed) -> Report:
-        return Report(
-            run={
-                "id": self.directory.run_id,
-                "started": self.directory.started_ns / 1e9,
-                "finished": clock_ns(self.directory.path) / 1e9,
-                **self.header,
-                "workers": self.reader.labels(),
-            },
-            layers={name: layer.to_json() for name, layer in self.layers.items()},
-            canary=dict(self.canary),
-            zones=zones_of(self.policy),
-            tests=dict(tests),
-            touches=list(self.touches),
-            uncounted=sum(self.uncounted.values()),
-            created=sorted(self.ownership.paths),
-            removed=list(removed.removed),
-            kept=list(removed.kept),
-            preserved=[path for path in sorted(self.preserved) if self.policy.rule_for(path).zone is Zone.WORKSPACE],
-            notes=list(self.notes),
-        )
 
     def about_to_exec(self, args: tuple[Any, ...]) -> None:
         """Another program is about to take pytest's place, and the verdict with it; a child settles what it made.
@@ -448,22 +384,6 @@ class SessionRun(GuardRun):
         for path, problem in failed:
             # A report that was asked for and cannot be had is a failure of the guard's own work.
             self.failed("report", (path,), problem)
-
-    def closing_lines(self) -> list[str]:
-        """What the user should know besides violations."""
-        lines = []
-        if self.report.preserved:
-            own = [path for path in self.report.preserved if path in self.preserved]
-            lines += preserved_lines(own, self.directory.run_id, self.places.rootdir) if own else []
-        lines += closing_lines(self.remote, {name: layer.to_json() for name, layer in self.layers.items()})
-        lines += [f"session-guard kept {path!r}: {reason}" for path, reason in self.report.kept]
-        if self.earlier is not None:
-            lines += [f"session-guard: {headline(touch)}" for touch in self.earlier.asides]
-        if self.exhausted:
-            lines.append(
-                f"session-guard: {self.exhausted} calls met the recursion or memory limit unjudged; none of them was let through"
-            )
-        return lines
 
     def hold_exit(self) -> None:
         """Have the process's own end watched from outside, where nobody else does."""
@@ -508,8 +428,3 @@ class SessionRun(GuardRun):
             # The server that this worker lived in goes on; the run is over, and its rootdir's next one may tidy up.
             self.journal.retire()
             self.directory.release()
-
-
-def as_paths(value: object) -> list[str]:
-    items = [value] if isinstance(value, str | os.PathLike) else list(value) if isinstance(value, Iterable) else []
-    return [os.fsdecode(item) for item in items]

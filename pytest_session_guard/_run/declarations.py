@@ -1,0 +1,63 @@
+"""What conftests, plugins and marks declare, as rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.settings import Line, check_path
+from pytest_session_guard._core.zones import Policy, Rule, Zone
+from pytest_session_guard._run.places import Places, declared_rules, expand
+
+DECLARABLE: Final[Mapping[str, Zone]] = {zone.value: zone for zone in (Zone.PROTECTED, Zone.SHARED, Zone.FREE)}
+
+
+def rules_of_hooks(zones: Sequence[Iterable[tuple[str, str]] | None], places: Places) -> list[Rule]:
+    """What the answers to ``pytest_session_guard_zones`` add to the policy.
+
+    :raises ConfigurationError: one cannot be used.
+    """
+    rules: list[Rule] = []
+    for word, path in (pair for answer in zones for pair in answer or ()):
+        line = check_path("zones", Line(os.fsdecode(path), "conftest: pytest_session_guard_zones"))
+        if word not in DECLARABLE:
+            allowed = ", ".join(DECLARABLE)
+            raise ConfigurationError("zones", line.source, f"names an unknown zone, got {word!r}", allowed)
+        rules += declared_rules(DECLARABLE[word], expand("zones", line, places), line, line.source)
+    return rules
+
+
+def rules_of_mark(arguments: Mapping[str, Any], nodeid: str, policy: Policy, places: Places) -> list[Rule]:
+    """What a test's mark adds to the policy.
+
+    :raises ConfigurationError: an argument is unknown, or ``share`` names what the configuration does not share.
+    """
+    source = f"mark of {nodeid}"
+    unknown = sorted(set(arguments) - {"protect", "share", "pristine", "reason"})
+    if unknown:
+        raise ConfigurationError(
+            "mark session_guard",
+            source,
+            f"has unknown arguments, got {unknown}",
+            "protect, share, pristine, reason",
+        )
+    rules: list[Rule] = []
+    for path in as_paths(arguments.get("protect", ())):
+        line = check_path("protect", Line(path, source))
+        rules += declared_rules(Zone.PROTECTED, expand("protect", line, places), line, source)
+    for path in as_paths(arguments.get("share", ())):
+        line = check_path("share", Line(path, source))
+        for rule in declared_rules(Zone.SHARED, expand("share", line, places), line, source):
+            if policy.rule_for(rule.prefix).zone not in (Zone.SHARED, Zone.FREE):
+                raise ConfigurationError(
+                    "share", source, f"would widen the policy, got {path!r}", "paths that session_guard_share names"
+                )
+    return rules
+
+
+def as_paths(value: object) -> list[str]:
+    """One path or several, as strings."""
+    items = [value] if isinstance(value, str | os.PathLike) else list(value) if isinstance(value, Iterable) else []
+    return [os.fsdecode(item) for item in items]
