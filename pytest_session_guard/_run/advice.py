@@ -9,6 +9,7 @@ _TABLE: Final = (
     ("overlay", "other thread", "session-guard run -- pytest ... enters before any plugin is imported"),
     ("overlay", "stays outside", "session-guard run -- pytest ... enters before any plugin is imported"),
     ("overlay", "stay outside", "session-guard run -- pytest ... enters before any plugin is imported"),
+    ("overlay", "leave no trace (", "run it outside whatever filters its system calls already; the walls hold all the same"),
     ("overlay", "AppArmor", "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile that allows userns"),
     ("overlay", "max_user_namespaces", "sudo sysctl user.max_user_namespaces=15000"),
     ("overlay", "max_mnt_namespaces", "sudo sysctl user.max_mnt_namespaces=15000"),
