@@ -55,6 +55,17 @@ def test_process_that_is_killed_has_its_untold_changes_named(make_project: MakeP
     assert result.changes == {}
 
 
+def test_process_that_is_killed_has_named_what_the_hook_refused_it(make_project: MakeProject) -> None:
+    suite = (
+        IMPORTS + "def test_dies():\n    try:\n        NOTES.unlink()\n    finally:\n        os.kill(os.getpid(), 11)\n"
+    )
+    result = make_project({"test_it.py": suite}).run()
+
+    assert result.status == -11
+    assert "notes.txt' was refused before that, by " in result.stderr
+    assert "in test_it.py::test_dies" in result.stderr
+
+
 def test_red_run_names_what_comes_late_too(make_project: MakeProject) -> None:
     result = make_project({"test_it.py": LATE + "\ndef test_fails():\n    assert 0\n"}).run()
 

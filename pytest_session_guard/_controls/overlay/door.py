@@ -13,8 +13,10 @@ import os
 import select
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import Final
 
+from ..._core.records import parse_journal
 from ..._core.zones import counts, is_within
 from .changes import Change, LayerReader
 from .construction import Layer
@@ -86,6 +88,7 @@ class Door:
         readers, reason = self._readers, _LATE
         if readers is None:
             yield _EARLY
+            yield from islice(self._written_down(), _SHOWN)
             reason = _BEFORE
         try:
             readers = readers or [LayerReader(layer) for layer in self._layers()]
@@ -97,6 +100,19 @@ class Door:
             yield f"{change.path!r} " + reason.format(change.kind)
         if len(fresh) > _SHOWN:
             yield f"and {len(fresh) - _SHOWN} more"
+
+    def _written_down(self) -> Iterator[str]:
+        """The violations that the journals of the run have."""
+        try:
+            names = sorted(name for name in os.listdir(self._own) if name.startswith("journal-"))
+            pages = [parse_journal(_content(f"{self._own}/{name}")) for name in names]
+        except OSError as problem:
+            yield f"the journals in {self._own!r} cannot be read ({problem.strerror})"
+            return
+        for record in chain.from_iterable(page.records for page in pages):
+            if record.get("kind") == "touch" and record.get("violation"):
+                path, outcome, operation = (str(record.get(name)) for name in ("path", "outcome", "operation"))
+                yield f"{path!r} was {outcome} before that, by {operation} in {record.get('nodeid') or 'no test'}"
 
     def _is_touch(self, change: Change) -> bool:
         return counts(change.kind, change.path) and not is_within(change.path, self._own)
@@ -110,3 +126,8 @@ class Door:
             # Nobody may be there to read it any more; the status says it alone then.
             with contextlib.suppress(OSError):
                 os.write(self._stderr_fd, text[:_WRITTEN_AT_MOST])
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
