@@ -24,7 +24,7 @@ INO64_GEN: Final = (0x81, 12)
 NO_GENERATION: Final = b"\0\0\0\0"
 
 _Call = Callable[[int, bytes, Any, Any, int], int]
-_cache: list[tuple[_Call, Any, Any] | None] = []
+_cache: list[tuple[_Call, Any, Any]] = []
 _fsencode: Final = os.fsencode
 
 
@@ -65,5 +65,5 @@ def _name_to_handle_at() -> tuple[_Call, Any, Any] | None:
             mount_id = ctypes.c_int * 1
             _cache.append((function, ctypes.c_char * (_HEAD.size + MAX_BYTES), mount_id))
         except (ImportError, OSError, AttributeError):
-            _cache.append(None)
+            return None  # for this time: a test may have taken something away that will be there again
     return _cache[0]

@@ -55,6 +55,8 @@ def make_hook(
         _write: int = WRITE_FLAGS,
         _threads: frozenset[str] = THREAD_EVENTS,
         _refusal: type[ProtectedPathError] = ProtectedPathError,
+        # Ctrl-C may arrive in the middle of judging: the call does not happen, and the user is no error of the guard's.
+        _passing: tuple[type[BaseException], ...] = (ProtectedPathError, KeyboardInterrupt),
         _anything: type[BaseException] = BaseException,
         _note: Callable[..., None] = note_thread,
         _ascii: Callable[[object], str] = ascii,
@@ -79,7 +81,7 @@ def make_hook(
                 _importing(args[0])
             else:
                 watch.gate.judge(event, args)
-        except _refusal:
+        except _passing:
             raise
         except _exhausted:
             # No room left to judge in; without the hook the call might have met the same. It does not happen, and a
