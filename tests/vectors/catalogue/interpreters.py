@@ -66,10 +66,10 @@ def subinterpreter_testcapi(s: Scene) -> None:
 
 @vector("interpreter")
 def mock_os_path_functions(s: Scene) -> None:
-    harmless = str(s.tmp)
+    harmless, notes = str(s.tmp), str(s.notes)
     with mock.patch.multiple(posixpath, realpath=lambda *_, **__: harmless, abspath=lambda *_: harmless,
                              normpath=lambda *_: harmless, join=lambda *_: harmless):  # fmt: skip
-        os.remove(s.notes)
+        os.remove(notes)
 
 
 @vector("interpreter")
