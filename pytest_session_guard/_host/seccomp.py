@@ -1,7 +1,7 @@
 """Seccomp's user notification: a second process hears of chosen system calls before they happen, and lets them go on.
 
 Nothing is refused by it. It hears of the calls that a wall refuses without a trace, so they are few and rare ones: each
-costs the caller a turn of the listening process. All others run through a filter of some twenty instructions.
+costs the caller a turn of the listening process. All others run through a filter of some thirty instructions.
 
 Facts: seccomp(2), seccomp_unotify(2); a listener needs Linux 5.5, `CAP_SYS_ADMIN` in its user namespace, and no other
 listener above it.
@@ -107,7 +107,7 @@ def listen() -> int:
     """Filter the calling thread and all that it starts from now on, for good.
 
     :returns: the listener. Once it is closed everywhere, the calls that it heard fail with ENOSYS, so whoever holds it
-        holds it for as long as `is_abandoned` does not say otherwise.
+        holds it until it hangs up (POLLHUP): then no process is left that could make one.
     :raises OSError: EACCES without the right; EBUSY under another listener; ENOSYS, EINVAL where the kernel has none.
     """
     machine = _machine()

@@ -32,7 +32,7 @@ class Overlay:
     :ivar absent: writable places of the plan that do not exist.
     :ivar address: by which other processes of the run `attach`.
     :ivar unheard: why tries that the walls refuse without a trace are not heard of; ``""`` where they are.
-    :ivar keeper_pid: a process that ends by itself once no process of the run holds a connection to it.
+    :ivar keeper_pid: a process that ends by itself once nobody is connected to it and no process is left that it hears.
     """
 
     _hearing: Hearing | None = None

@@ -7,7 +7,8 @@ process that has threads already (an xdist worker) can be served, because joinin
 thread.
 
 It holds the upper layers by their descriptors, so they can be read after the process that filled them has died, and
-they vanish with the keeper. It goes when the last connection to it closes.
+they vanish with the keeper. It goes when the last connection to it is closed and the last process that it hears has
+ended.
 """
 
 from __future__ import annotations
