@@ -67,7 +67,7 @@ class Door:
         """A thread is about to end its process, green."""
         if thread != self.pid and not os.path.exists(f"/proc/{self.pid}/task/{thread}"):
             return
-        lines = list(self._untold())
+        lines = self._verdict()
         if lines:
             try:
                 self._say(lines)
@@ -77,12 +77,18 @@ class Door:
     def close(self) -> None:
         """The process has ended, by whatever: what it could not tell is told."""
         try:
-            lines = [] if self._has_spoken else list(self._untold())
+            lines = [] if self._has_spoken else self._verdict()
             if lines:
                 self._say(lines)
         finally:
             os.close(self.process_fd)
             os.close(self._stderr_fd)
+
+    def _verdict(self) -> list[str]:
+        try:
+            return list(self._untold())
+        except Exception as problem:  # what cannot be judged must not end green
+            return [f"the end of pytest could not be judged: {type(problem).__name__}: {problem}"]
 
     def _untold(self) -> Iterator[str]:
         readers, reason = self._readers, _LATE
