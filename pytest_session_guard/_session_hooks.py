@@ -40,6 +40,19 @@ class SessionHooks:
     def __init__(self, run: SessionRun) -> None:
         self.run = run
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_cmdline_main(self) -> Generator[None, object, object]:
+        """End the run of a worker elsewhere whatever happens: the server that it lives in may stay for years.
+
+        Around a worker there is no `pytest.main` that unconfigures where the end of the session fails, and that fails when the
+        controller is gone.
+        """
+        try:
+            return (yield)
+        finally:
+            if self.run.invitation is not None:
+                self.run.end()
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """All modules are imported: see that every redirect has its target."""

@@ -21,10 +21,12 @@ from project import Facts, Project, snapshot
 
 # What `python -m execnet.script.socketserver` does, on a port of the kernel's choice.
 SERVER = """\
+import sys
+
 from execnet.gateway_base import get_execmodel
 from execnet.script import socketserver
 
-socketserver.execmodel = get_execmodel("thread")
+socketserver.execmodel = get_execmodel(sys.argv[1])
 listening = socketserver.bind_and_listen(("127.0.0.1", 0), socketserver.execmodel)
 print("listening on port", listening.getsockname()[1], flush=True)
 socketserver.startserver(listening, loop=True)
@@ -54,13 +56,19 @@ class FarHost:
 
 
 @contextmanager
-def far_host(place: Project, env: Mapping[str, str] | None = None, python: str = "") -> Iterator[FarHost]:
-    """A socket server in a project's checkout, with the project's environment and account."""
+def far_host(
+    place: Project, env: Mapping[str, str] | None = None, python: str = "", threads: str = "thread"
+) -> Iterator[FarHost]:
+    """A socket server in a project's checkout, with the project's environment and account.
+
+    :param threads: execnet's name for where tests run: "thread", as the server does by itself, takes another thread than the
+        main one where that is not free yet, "main_thread_only" waits for it.
+    """
     account = place.account
     output = place.base / "server-output"
     with output.open("wb") as writing:
         process = subprocess.Popen(
-            [python or account.python, "-u", "-c", SERVER],
+            [python or account.python, "-u", "-c", SERVER, threads],
             cwd=place.root,
             env=place.environment(env),
             stdin=subprocess.DEVNULL,

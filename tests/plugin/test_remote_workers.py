@@ -474,7 +474,8 @@ def test_controller_that_is_killed_leaves_nothing_elsewhere(make_project: MakePr
     near, far = pair(make_project, hangs, far=ini("session_guard_share = ~/store"))
     before = home_of(far)
 
-    with far_host(far) as host:
+    # Only in the main thread does execnet's SIGINT end a test; where it is no use, execnet ends the process ten seconds later.
+    with far_host(far, threads="main_thread_only") as host:
         status, output = ended_by(signal.SIGKILL, near, host)
         ended = far.root / ".session_guard" / "runs" / runs_of(far)[0].name / "closed.json"
         wait_for(ended, output)
@@ -482,6 +483,26 @@ def test_controller_that_is_killed_leaves_nothing_elsewhere(make_project: MakePr
     assert status == -signal.SIGKILL
     changed = {path for path, facts in differences(before, home_of(far)).items() if facts != ("modified_ns",)}
     assert changed == set(), output
+
+
+def test_end_of_a_session_that_fails_elsewhere_ends_the_run_and_the_server_takes_the_next(
+    make_project: MakeProject,
+) -> None:
+    near, far = pair(make_project, HARMS)
+    (far.root / "conftest.py").write_text(
+        "import pytest\n\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_sessionfinish():\n"
+        "    yield\n    raise OSError('cannot send')\n"
+    )
+
+    with far_host(far, threads="main_thread_only") as host:
+        near.run(*host.tx)
+        (first,) = runs_of(far)
+        wait_for(first / "closed.json", "")
+        (far.root / "conftest.py").unlink()
+        second = near.run(*host.tx)
+
+    assert (second.status, second.outcomes) == (1, {"failed": 1, "passed": 1}), second.words
+    assert [touch["nodeid"] for touch in second.touches] == ["test_it.py::test_harms"]
 
 
 def wait_for(path: Path, output: str) -> None:
