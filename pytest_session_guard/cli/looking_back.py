@@ -39,6 +39,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     clean.set_defaults(run=clean_runs)
     for command in (restore, clean):
         command.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")
+    for command in (runs, show):
+        # So that whoever wants to be sure may say it to all four.
+        command.add_argument(
+            "--dry-run", action="store_true", help="accepted, and changes nothing: nor does this without"
+        )
     for command in (runs, show, restore, clean):
         add_places(command)
 

@@ -85,6 +85,16 @@ def test_runs_and_show_tell_what_a_run_did_from_anywhere_in_the_checkout(looked_
     assert "other.txt" not in shown.stdout
 
 
+@pytest.mark.parametrize("words", [("runs",), ("show", "latest")])
+def test_commands_that_only_look_take_dry_run_too(looked_at: Project, words: tuple[str, ...]) -> None:
+    before = snapshot(looked_at.root)
+
+    plain, dry = guard(looked_at, *words), guard(looked_at, *words, "--dry-run")
+
+    assert (dry.returncode, dry.stdout) == (plain.returncode, plain.stdout) != (0, "")
+    assert snapshot(looked_at.root) == before
+
+
 def test_restore_with_dry_run_prints_the_plan_and_changes_nothing(looked_at: Project) -> None:
     before = snapshot(looked_at.root)
 
