@@ -118,9 +118,10 @@ class Cleanup:
                 yield from self._unreachable(directory, names, problem)
                 continue
             with opened:
-                start_ns = self.started_ns(f"{directory.rstrip('/')}/{names[0]}")
+                above = f"{directory.rstrip('/')}/"
+                start_ns = self.started_ns(f"{above}{names[0]}")
                 for name in _with_side_files(opened, names):
-                    fact = self._fact(opened, name, zone_of, start_ns)
+                    fact = self._fact(opened, name, f"{above}{name}", zone_of, start_ns)
                     if fact is not None:
                         yield fact
 
@@ -131,26 +132,26 @@ class Cleanup:
             path = f"{directory.rstrip('/')}/{name}"
             yield Fact(path, self.artifacts.paths.get(path, Identity(0, 0)), symlink_on_way=True)
 
-    def _fact(self, parent: OpenDirectory, name: str, zone_of: Callable[[str], Zone], start_ns: int) -> Fact | None:
+    def _fact(
+        self, parent: OpenDirectory, name: str, path: str, zone_of: Callable[[str], Zone], start_ns: int
+    ) -> Fact | None:
         try:
             seen = parent.look(name)
         except OSError:
             return None  # gone by itself
-        identity = seen.identity
-        path = f"{parent.path.rstrip('/')}/{name}"
-        same = self.artifacts.is_own(identity)
+        same = self.artifacts.is_own(seen.identity)
         if same is False and self._is_side_file(parent, name):
             same = True
-        private = same is not True and self.is_private(path)
-        recorded = private or same is not False or path in self.artifacts.paths
         directory = is_directory(seen)
+        own = same is True  # nearly always, and there may be a hundred thousand: nothing more is asked about those
+        private = not own and self.is_private(path)
         return Fact(
             path,
-            identity,
+            seen.identity,
             directory=directory,
             entries=_entries(parent, name) if directory else frozenset(),
-            recorded=recorded,
-            tagged=same is not True and not private and is_marker_of(self.marker_of(path), self.run_id),
+            recorded=own or private or same is None or path in self.artifacts.paths,
+            tagged=not own and not private and is_marker_of(self.marker_of(path), self.run_id),
             same_object=True if private else same,
             mtime_ns=seen.mtime_ns,
             ctime_ns=seen.ctime_ns,
@@ -218,8 +219,8 @@ class Cleanup:
         files = [removal for removal in plan.removals if not removal.directory]
         if files:
             with self._open_quarantine() as quarantine:
-                for chunk in _chunks(files):
-                    self._apply_chunk(chunk, quarantine, removed, kept)
+                for start in range(0, len(files), CHUNK):
+                    self._apply_chunk(files[start : start + CHUNK], quarantine, removed, kept)
         self._remove_directories([removal for removal in plan.removals if removal.directory], removed, kept)
         return Removed(tuple(removed), tuple(sorted(kept)))
 
@@ -307,8 +308,7 @@ def _remove_file(
         # Another file system: quarantined beside itself, under a name that nobody else uses.
         where, quarantined = parent, f".session-guard-quarantine-{quarantined}"
         parent.rename(name, where, quarantined)
-    seen = where.look(quarantined)
-    if seen.identity == identity and not is_directory(seen):
+    if where.holds_file(quarantined, identity):
         where.unlink(quarantined)
         return ""
     try:
@@ -316,11 +316,6 @@ def _remove_file(
     except OSError as problem:
         return f"another object stood there, now at {f'{where.path}/{quarantined}'!r} ({problem.strerror or problem})"
     return "another object stands there by now"
-
-
-def _chunks(removals: list[Removal]) -> Iterator[list[Removal]]:
-    for start in range(0, len(removals), CHUNK):
-        yield removals[start : start + CHUNK]
 
 
 def _with_side_files(directory: OpenDirectory, names: list[str]) -> list[str]:

@@ -12,7 +12,6 @@ import stat
 from builtins import len, list, set, str  # noqa: A004 - captured: tests mock builtins
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from pytest_session_guard._core.records import Identity
@@ -103,7 +102,7 @@ class Ownership:
             if identity.birth_ns is None and not is_just_made(found.st_mtime_ns, intended_ns):
                 # A rename sets the change time too: it may be an old object that somebody moved here at this moment. The
                 # run may write to it, as what it was about to make; the proof for a removal is left out.
-                identity = replace(identity, handle=None)
+                identity = identity._replace(handle=None)
         self.claim(path, identity, stat.S_ISDIR(found.st_mode) or directory)
         return True
 
@@ -170,9 +169,11 @@ class Ownership:
             return
         number = identity.device, identity.inode
         known = self._by_number.get(number, {})
-        known[identity] = known.get(identity, 1) - 1
-        if known[identity] <= 0:
-            del known[identity]
+        paths = known.get(identity, 1)
+        if paths > 1:
+            known[identity] = paths - 1
+            return
+        known.pop(identity, None)
         if not known:
             self._by_number.pop(number, None)
 

@@ -7,7 +7,7 @@ import json.encoder
 from builtins import bool, dict, enumerate, getattr, int, isinstance, len, tuple  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from zlib import crc32
 
 Outcome = Literal["refused", "contained", "preserved", "allowed"]
@@ -27,9 +27,8 @@ class Span:
     phase: Phase = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Which object stands at a path.
+class Identity(NamedTuple):
+    """Which object stands at a path. A tuple, because there may be a hundred thousand.
 
     The inode number alone proves nothing: ext4 hands it out again at once. Birth time settles it where the file
     system has one, else the file handle, which has the number's generation in it.
@@ -63,7 +62,7 @@ class Identity:
 
     def is_same_object(self, other: Identity) -> bool | None:
         """Whether both are one object; ``None`` when nothing but the number says so, which may have come again."""
-        if (self.device, self.inode, self.birth_ns) != (other.device, other.inode, other.birth_ns):
+        if self.birth_ns != other.birth_ns or self.inode != other.inode or self.device != other.device:
             return False
         if self.birth_ns is not None:
             return True
@@ -73,8 +72,14 @@ class Identity:
 
     def is_among(self, known: Iterable[Identity]) -> bool | None:
         """Whether it is one of some objects; ``None`` when it may be one, and nothing can tell."""
-        answers = {self.is_same_object(other) for other in known}
-        return True if True in answers else None if None in answers else False
+        answer: bool | None = False
+        for other in known:
+            same = self.is_same_object(other)
+            if same:
+                return True
+            if same is None:
+                answer = None
+        return answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_session_guard._core.records import Identity
 
@@ -21,8 +22,7 @@ CHANGED_LATER = "it was changed after the run had ended"
 UNREADABLE = "what is in it cannot be listed"
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(NamedTuple):
     """What was seen at a path that is to be removed.
 
     :param path: absolute and resolved.
@@ -53,8 +53,7 @@ class Fact:
     symlink_on_way: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Removal:
+class Removal(NamedTuple):
     """One object that goes: the name, and the object that must be found under it."""
 
     path: str

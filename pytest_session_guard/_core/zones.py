@@ -141,15 +141,14 @@ class Policy:
         :param path: absolute and resolved, `os.fsdecode` form.
         :raises ValueError: the path is relative, so no prefix can contain it.
         """
-        path = clean(path)
-        for candidate in (path, *parents(path)):
-            rule = self.by_prefix.get(candidate)
-            if rule is not None:
-                return rule
+        candidate = clean(path)
+        # Every policy has a rule for "/", so this ends. No generator here: a hundred thousand artifacts are asked about.
+        while (rule := self.by_prefix.get(candidate)) is None:
             free = self._freed_by_pattern(candidate)
             if free is not None:
                 return free
-        raise AssertionError("unreachable because every policy has a rule for /")
+            candidate = candidate.rpartition("/")[0] or "/"
+        return rule
 
     def rule_at(self, path: str, parent_rule: Rule) -> Rule:
         """The rule that governs a path whose parent's rule is known; the same answer as `rule_for`, for less.
@@ -164,6 +163,8 @@ class Policy:
         return self._freed_by_pattern(path) or parent_rule
 
     def _freed_by_pattern(self, candidate: str) -> Rule | None:
+        if not self.matchers:
+            return None
         name = candidate.rpartition("/")[2]
         for expression, whole_path, pattern in self.matchers:
             if expression.fullmatch(candidate if whole_path else name) and is_within(candidate, pattern.within):

@@ -12,8 +12,9 @@ import stat
 from types import TracebackType
 from typing import Final, Self
 
+from pytest_session_guard._core.records import Identity
 from pytest_session_guard._host.fsops import OwnPath, Raw
-from pytest_session_guard._host.identity import HAS_PROC_FD, O_PATH, Sight, look
+from pytest_session_guard._host.identity import HAS_PROC_FD, O_PATH, Sight, is_file_at, look
 
 # O_PATH needs no permission to read the directory, only to pass through it.
 _STEP: Final = O_PATH | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -64,6 +65,13 @@ class OpenDirectory:
         :raises OSError: nothing has.
         """
         return look(name if self.fd is not None else f"{self.path}/{name}", self.fd)
+
+    def holds_file(self, name: str, identity: Identity) -> bool:
+        """Whether that very object has that name and is no directory.
+
+        :raises OSError: nothing has.
+        """
+        return is_file_at(name if self.fd is not None else f"{self.path}/{name}", identity, self.fd)
 
     def names(self) -> frozenset[str]:
         """What is in the directory.

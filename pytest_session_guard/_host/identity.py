@@ -7,7 +7,7 @@ import os
 import stat
 import struct
 import sys
-from builtins import bool, bytes, getattr, int, isinstance, len  # noqa: A004 - captured: tests mock builtins
+from builtins import bool, bytes, getattr, int, isinstance, len, str  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -28,12 +28,16 @@ class _Primitives:
     stat = staticmethod(os.stat)
     fstat = staticmethod(os.fstat)
     readlink = staticmethod(os.readlink)
-    fsencode = staticmethod(os.fsencode)
     getcwd = staticmethod(os.getcwd)
 
 
 _ENCODING: Final = sys.getfilesystemencoding()
 _ERRORS: Final = sys.getfilesystemencodeerrors()
+
+
+def encoded(path: str | bytes) -> bytes:
+    """`os.fsencode` in C alone, by the method of `str` itself: a subclass may have another."""
+    return str.encode(path, _ENCODING, _ERRORS) if isinstance(path, str) else path
 
 
 def decoded(path: str | bytes) -> str:
@@ -249,7 +253,7 @@ def _read_statx(call: tuple[_Statx, Any], path: str | bytes | int, dir_fd: int |
     if isinstance(path, int):
         start, name, flags = path, b"", AT_EMPTY_PATH
     else:
-        start, name, flags = AT_FDCWD if dir_fd is None else dir_fd, _Primitives.fsencode(path), AT_SYMLINK_NOFOLLOW
+        start, name, flags = AT_FDCWD if dir_fd is None else dir_fd, encoded(path), AT_SYMLINK_NOFOLLOW
     if function(start, name, flags, STATX_BTIME, buffer) != 0:
         return None
     # struct statx: stx_mask at 0, stx_btime (s64 seconds, u32 nanoseconds) at 80; see statx(2).
@@ -283,20 +287,43 @@ def look(path: str, dir_fd: int | None = None) -> Sight:
     if call is None:
         found = _Primitives.stat(path, dir_fd=dir_fd, follow_symlinks=False)
         return Sight(identity_from_stat(path, found, dir_fd), found.st_mode, found.st_mtime_ns, found.st_ctime_ns)
-    function, make_buffer = call
-    buffer = make_buffer()
-    start = AT_FDCWD if dir_fd is None else dir_fd
-    if function(start, _Primitives.fsencode(path), AT_SYMLINK_NOFOLLOW, _STATX_EVERYTHING, buffer) != 0:
-        # Again, for the right exception.
-        _Primitives.stat(path, dir_fd=dir_fd, follow_symlinks=False)
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    mask, mode, inode, born, born_part, changed, changed_part, modified, modified_part, major, minor = (
-        _STATX_FIELDS.unpack_from(buffer)
+    mask, mode, inode, born, born_part, changed, changed_part, modified, modified_part, major, minor = _statx_fields(
+        call, path, dir_fd
     )
     birth = born * 1_000_000_000 + born_part if mask & STATX_BTIME else None
     return Sight(
-        Identity(os.makedev(major, minor), inode, birth, file_handle(path, dir_fd) if birth is None else None),
+        Identity(os.makedev(major, minor), inode, birth, None if birth is not None else file_handle(path, dir_fd)),
         mode,
         modified * 1_000_000_000 + modified_part,
         changed * 1_000_000_000 + changed_part,
     )
+
+
+def is_file_at(path: str, identity: Identity, dir_fd: int | None = None) -> bool:
+    """Whether this very object stands there and is no directory: what `look` says, for less.
+
+    :raises OSError: nothing stands there.
+    """
+    call = _statx()
+    if call is None or identity.birth_ns is None:
+        seen = look(path, dir_fd)
+        return seen.identity == identity and not stat.S_ISDIR(seen.mode)
+    mask, mode, inode, born, born_part, _, _, _, _, major, minor = _statx_fields(call, path, dir_fd)
+    return (
+        inode == identity.inode
+        and bool(mask & STATX_BTIME)
+        and born * 1_000_000_000 + born_part == identity.birth_ns
+        and os.makedev(major, minor) == identity.device
+        and not stat.S_ISDIR(mode)
+    )
+
+
+def _statx_fields(call: tuple[_Statx, Any], path: str, dir_fd: int | None) -> tuple[int, ...]:
+    function, make_buffer = call
+    buffer = make_buffer()
+    start = AT_FDCWD if dir_fd is None else dir_fd
+    if function(start, encoded(path), AT_SYMLINK_NOFOLLOW, _STATX_EVERYTHING, buffer) != 0:
+        # Again, for the right exception.
+        _Primitives.stat(path, dir_fd=dir_fd, follow_symlinks=False)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return _STATX_FIELDS.unpack_from(buffer)

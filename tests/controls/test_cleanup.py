@@ -25,7 +25,7 @@ from pytest_session_guard._core.removal import (
     RemovalPlan,
 )
 from pytest_session_guard._host.directories import OpenDirectory
-from pytest_session_guard._host.identity import Sight, identity_of
+from pytest_session_guard._host.identity import identity_of
 
 
 @pytest.fixture
@@ -240,8 +240,7 @@ def test_without_the_second_look_a_file_replaced_after_the_plan_would_be_lost(
     plan = scene.cleanup.plan_shared()
     path.unlink()
     path.write_bytes(b"somebody else's")
-    seen = Sight(plan.removals[0].identity, 0o100644, 0, 0)
-    monkeypatch.setattr(OpenDirectory, "look", lambda opened, name: seen)
+    monkeypatch.setattr(OpenDirectory, "holds_file", lambda opened, name, identity: True)
 
     scene.cleanup.apply(plan)
 
@@ -270,13 +269,13 @@ def test_what_cannot_go_back_because_its_name_is_taken_stays_in_quarantine_and_i
     plan = scene.cleanup.plan_shared()
     path.unlink()
     path.write_bytes(b"first stranger")
-    original = OpenDirectory.look
+    original = OpenDirectory.holds_file
 
-    def look_while_another_takes_the_name(opened: OpenDirectory, name: str) -> Sight:
+    def look_while_another_takes_the_name(opened: OpenDirectory, name: str, identity: Identity) -> bool:
         path.write_bytes(b"second stranger")
-        return original(opened, name)
+        return original(opened, name, identity)
 
-    monkeypatch.setattr(OpenDirectory, "look", look_while_another_takes_the_name)
+    monkeypatch.setattr(OpenDirectory, "holds_file", look_while_another_takes_the_name)
     removed = scene.cleanup.apply(plan)
 
     [(kept, reason)] = removed.kept

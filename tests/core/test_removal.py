@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from pytest_session_guard._core.records import Identity
@@ -37,11 +35,11 @@ PROVEN = Fact(
 
 
 def a_directory(path: str, *entries: str) -> Fact:
-    return replace(PROVEN, path=path, directory=True, entries=frozenset(entries))
+    return PROVEN._replace(path=path, directory=True, entries=frozenset(entries))
 
 
 def a_file(path: str) -> Fact:
-    return replace(PROVEN, path=path)
+    return PROVEN._replace(path=path)
 
 
 @pytest.mark.parametrize(
@@ -72,12 +70,12 @@ def a_file(path: str) -> Fact:
     ],
 )
 def test_missing_proof(change: dict[str, object], reason: str) -> None:
-    assert missing_proof(replace(PROVEN, **change)) == reason
+    assert missing_proof(PROVEN._replace(**change)) == reason
 
 
 @pytest.mark.parametrize("field", ["zone_allows", "recorded", "same_object"])
 def test_a_bare_fact_lacks_each_proof_that_is_not_given(field: str) -> None:
-    assert missing_proof(replace(PROVEN, **{field: Fact("/s/a", OBJECT).__getattribute__(field)})) != ""
+    assert missing_proof(PROVEN._replace(**{field: Fact("/s/a", OBJECT).__getattribute__(field)})) != ""
 
 
 def test_plan_removes_files_first_and_directories_from_the_inside_out() -> None:
@@ -96,7 +94,7 @@ def test_plan_removes_files_first_and_directories_from_the_inside_out() -> None:
 
 
 def test_plan_keeps_a_directory_with_one_unproven_entry_and_all_above_it() -> None:
-    stranger = replace(PROVEN, path="/s/d/e/y", recorded=False)
+    stranger = PROVEN._replace(path="/s/d/e/y", recorded=False)
     facts = [a_directory("/s/d", "e", "x"), a_directory("/s/d/e", "y"), a_file("/s/d/x"), stranger]
 
     plan = plan_removal(facts)
@@ -117,11 +115,11 @@ def test_plan_names_the_first_entry_that_stays() -> None:
 
 
 def test_plan_keeps_a_directory_that_cannot_be_listed() -> None:
-    assert plan_removal([replace(PROVEN, directory=True, entries=None)]).kept == (("/s/a", UNREADABLE),)
+    assert plan_removal([PROVEN._replace(directory=True, entries=None)]).kept == (("/s/a", UNREADABLE),)
 
 
 def test_plan_keeps_an_unproven_directory_though_all_in_it_goes() -> None:
-    plan = plan_removal([replace(a_directory("/s/d", "x"), same_object=False), a_file("/s/d/x")])
+    plan = plan_removal([a_directory("/s/d", "x")._replace(same_object=False), a_file("/s/d/x")])
 
     assert plan == RemovalPlan((Removal("/s/d/x", OBJECT),), (("/s/d", ANOTHER_OBJECT),))
 
@@ -137,7 +135,7 @@ def test_a_neighbour_with_the_same_prefix_is_no_entry() -> None:
 
 
 def test_lines_say_what_goes_and_why_the_rest_stays() -> None:
-    plan = plan_removal([a_directory("/s/d"), a_file("/s/a\n"), replace(PROVEN, path="/s/k", recorded=False)])
+    plan = plan_removal([a_directory("/s/d"), a_file("/s/a\n"), PROVEN._replace(path="/s/k", recorded=False)])
 
     assert plan.lines() == ["remove '/s/a\\n'", "remove '/s/d'/", f"keep   '/s/k': {NOT_RECORDED}"]
 

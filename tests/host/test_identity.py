@@ -21,7 +21,9 @@ from pytest_session_guard._host.identity import (
     birth_ns,
     creatable_target,
     identity_of,
+    is_file_at,
     is_writable,
+    look,
     real_directory,
     real_path_of_fd,
     real_target,
@@ -322,6 +324,31 @@ def test_birth_is_taken_from_stat_where_that_has_it(facts: dict[str, Any], expec
     found: Any = SimpleNamespace(**facts)
 
     assert birth_ns("/nowhere", found) == expected
+
+
+@pytest.mark.parametrize("has_statx", [True, False])
+def test_file_at_a_path_is_told_from_any_other_object(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, has_statx: bool
+) -> None:
+    if not has_statx:
+        monkeypatch.setattr(identity, "_statx_cache", [None])
+    file, directory = look("d/file").identity, look("d").identity
+    here = os.open("d", os.O_RDONLY)
+    try:
+        assert is_file_at("file", file, here)
+    finally:
+        os.close(here)
+    assert is_file_at("d/file", file)
+    assert not is_file_at("d", directory)
+    for field in ("device", "inode", "birth_ns"):
+        assert not is_file_at("d/file", file._replace(**{field: 7})), field
+    with pytest.raises(FileNotFoundError):
+        is_file_at("none", file)
+
+
+def test_symlink_at_a_path_is_a_file_of_its_own(tree: Path) -> None:
+    assert is_file_at("to_d", look("to_d").identity)
+    assert not is_file_at("to_d", look("d").identity)
 
 
 def test_identity_survives_json() -> None:
