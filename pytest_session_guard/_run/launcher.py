@@ -22,6 +22,7 @@ from pytest_session_guard._report.document import UnreadableReportError, parse_r
 from pytest_session_guard._report.text import section
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused
+from pytest_session_guard._run.entering import LAUNCH_VARIABLE
 from pytest_session_guard._run.exit import GREEN
 from pytest_session_guard._run.handover import read_policy
 from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S
@@ -29,7 +30,6 @@ from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.outside import late_differences, take_if_alone
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
 from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, write_report
-from pytest_session_guard._run.start import LAUNCH_VARIABLE
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Overlay

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -17,7 +16,8 @@ from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._run.canary import CANARY_DIRECTORY, prove
+from pytest_session_guard._run.canary import prove
+from pytest_session_guard._run.entering import Introduction, enter_layers, wall_plan
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
 from pytest_session_guard._run.inherited import inherited
@@ -37,18 +37,14 @@ from pytest_session_guard._run.places import (
 from pytest_session_guard._run.remote import Invitation
 from pytest_session_guard._run.session import SessionRun
 from pytest_session_guard._run.walls import (
-    Layer,
-    WallPlan,
     covered_places,
-    enter_walls,
     insist,
-    join_overlay,
-    meet_overlay,
+    keeper_ahead,
     seal_if_needed,
+    tell_ahead,
+    wanted_layers,
     writable_places,
 )
-
-LAUNCH_VARIABLE: Final = "SESSION_GUARD_LAUNCH"
 
 
 @dataclass(frozen=True)
@@ -105,6 +101,45 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     settings = request.settings
     outer = Handover.parse(environ) if request.worker else None
     launch = Introduction.take(environ)
+    with keeper_ahead("overlay" in wanted_layers(settings) and outer is None and launch is None) as ahead:
+        run = _make_run(request, environ, outer, launch)
+        if ahead is not None:
+            tell_ahead(ahead, wall_plan(run, request.has_workers))
+            ahead.settle()
+        if run.is_controller:
+            # Imported here: a worker tidies nothing.
+            from pytest_session_guard._run.tidying import tidy
+
+            run.notes += tidy(run.places.ledger)
+            watch_earlier(run)
+        enter_layers(run, request.has_workers, outer, launch, ahead)
+    run.header = header_of(run, request)
+    if run.is_controller:
+        run.directory.write_header({**run.header, "zones": zones_of(run.policy)})
+    environ[RUN_VARIABLE] = run.handover().encode()
+    run.start_redirects(environ)
+    _install_hook(run)
+    _retire_startup_hook()
+    if run.is_controller:
+        policy, places = run.policy, run.places
+        writable, covered = tuple(writable_places(policy, places)), tuple(covered_places(policy, places))
+        exposed = seal_if_needed(settings, writable, covered, run.layers, places.temporary[1:])
+        run.inventory = take_if_needed(settings, lambda: run.policy, places, run.directory.path, run.layers, exposed)
+    run.lookout.begin(run.walls)
+    run.tell_children()
+    if not run.lookout.has_news():
+        run.lookout.end()  # it was there to see the policy being written, and did not
+    insist(settings, run.layers)
+    prove(run)
+    guard_exit(run)
+    return run
+
+
+def _make_run(
+    request: StartRequest, environ: MutableMapping[str, str], outer: Handover | None, launch: Introduction | None
+) -> SessionRun:
+    """The run as this process will know it, and its place on the disk."""
+    settings = request.settings
     places, policy, notes = prepare(request, environ)
     if outer is not None:
         # The controller looked before anything was redirected; a worker goes by what it saw.
@@ -124,31 +159,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     run.scrubbed = scrub(environ)
     run.supervised = launch is not None
     if run.is_controller:
-        # Imported here: a worker tidies nothing.
-        from pytest_session_guard._run.tidying import tidy
-
-        run.notes += tidy(places.ledger)
         make_workdirs(run)
-        watch_earlier(run)
-    _enter_layers(run, request, outer, launch)
-    run.header = header_of(run, request)
-    if run.is_controller:
-        directory.write_header({**run.header, "zones": zones_of(policy)})
-    environ[RUN_VARIABLE] = run.handover().encode()
-    run.start_redirects(environ)
-    _install_hook(run)
-    _retire_startup_hook()
-    if run.is_controller:
-        writable, covered = tuple(writable_places(policy, places)), tuple(covered_places(policy, places))
-        exposed = seal_if_needed(settings, writable, covered, run.layers, places.temporary[1:])
-        run.inventory = take_if_needed(settings, lambda: run.policy, places, directory.path, run.layers, exposed)
-    run.lookout.begin(run.walls)
-    run.tell_children()
-    if not run.lookout.has_news():
-        run.lookout.end()  # it was there to see the policy being written, and did not
-    insist(settings, run.layers)
-    prove(run)
-    guard_exit(run)
     return run
 
 
@@ -241,46 +252,6 @@ def prepare(request: StartRequest, environ: Mapping[str, str]) -> tuple[Places, 
         if request.invitation is None:
             check_workdirs(policy, places)
     return places, policy, notes
-
-
-@dataclass(frozen=True)
-class Introduction:
-    """What the launcher says of a run that it has begun.
-
-    :param reason: why there is no overlay, or ``""``.
-    """
-
-    directory: str
-    run_id: str
-    started_ns: int
-    overlay: str
-    reason: str
-
-    @classmethod
-    def take(cls, environ: MutableMapping[str, str]) -> Introduction | None:
-        """What the environment says, and no child is told again; ``None`` without a launcher."""
-        text = environ.pop(LAUNCH_VARIABLE, None)
-        return None if text is None else cls(*json.loads(text))
-
-
-def _enter_layers(run: SessionRun, request: StartRequest, outer: Handover | None, launch: Introduction | None) -> None:
-    """Enter the kernel layers before anything else: what is opened or started earlier escapes them."""
-    if outer is not None:
-        _, told = read_policy(outer.directory)
-        run.layers.update({name: Layer(**layer) for name, layer in told["layers"].items()})
-        if outer.overlay:
-            run.walls = join_overlay(outer.overlay, run.label, run.layers)
-    elif launch is not None and launch.overlay:
-        run.walls = meet_overlay(run.settings, launch.overlay, run.layers)
-    else:
-        run.walls = enter_walls(run.settings, wall_plan(run, request), run.layers)
-
-
-def wall_plan(run: SessionRun, request: StartRequest) -> WallPlan:
-    """What the kernel layers are to do for a run."""
-    covered = (*covered_places(run.policy, run.places), run.directory.directory(CANARY_DIRECTORY))
-    writable = tuple(writable_places(run.policy, run.places))
-    return WallPlan(writable, covered, run.directory.directory("overlay"), request.has_workers)
 
 
 def _install_hook(run: SessionRun) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from pytest_session_guard._core.zones import Policy, Zone, is_within
 from pytest_session_guard._run.places import Places
 
 if TYPE_CHECKING:
-    from pytest_session_guard._controls.overlay import Change, Overlay, Try
+    from pytest_session_guard._controls.overlay import Ahead, Change, Overlay, OverlayPlan, Try
 
 KERNEL_LAYERS: Final = ("overlay", "seal", "manifest")
 
@@ -106,15 +107,42 @@ def wanted_layers(settings: Settings) -> tuple[str, ...]:
     return ("hook", *KERNEL_LAYERS) if settings.layers == ("auto",) else settings.layers
 
 
-def enter_walls(settings: Settings, plan: WallPlan, layers: dict[str, Layer]) -> Walls:
+@contextmanager
+def keeper_ahead(wanted: bool) -> Iterator[Ahead | None]:
+    """The keeper of the overlay makes ready while the run does; what was not used of it is gone afterwards.
+
+    :param wanted: whether this process will enter an overlay of its own.
+    """
+    ahead = None
+    if wanted:
+        # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
+        from pytest_session_guard._controls.overlay import call_keeper
+
+        ahead = call_keeper()
+    try:
+        yield ahead
+    finally:
+        if ahead is not None:
+            ahead.close()
+
+
+def tell_ahead(ahead: Ahead, plan: WallPlan) -> None:
+    """Have the layers built that `enter_walls` will enter, while the run does something else."""
+    from pytest_session_guard._controls.overlay import tell_keeper
+
+    tell_keeper(ahead, _overlay_plan(plan))
+
+
+def enter_walls(settings: Settings, plan: WallPlan, layers: dict[str, Layer], ahead: Ahead | None = None) -> Walls:
     """Enter what is wanted and to be had; `layers` gets what was achieved.
 
+    :param ahead: the keeper, where it was called already, and told of this very plan.
     :raises LayerUnavailableError: a layer that was asked for by name, or is required, is not to be had.
     """
     walls = Walls()
     _begin(settings, layers)
     if "overlay" in wanted_layers(settings):
-        _enter_overlay(plan, layers, walls)
+        _enter_overlay(plan, layers, walls, ahead)
     return walls
 
 
@@ -146,19 +174,24 @@ def insist(settings: Settings, layers: dict[str, Layer]) -> None:
             raise LayerUnavailableError(name, layers[name].reason or "it was not asked for (session_guard_layers)")
 
 
-def _enter_overlay(wall: WallPlan, layers: dict[str, Layer], walls: Walls) -> None:
-    # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
-    from pytest_session_guard._controls.overlay import OverlayPlan, enter, witness_places
+def _enter_overlay(wall: WallPlan, layers: dict[str, Layer], walls: Walls, ahead: Ahead | None) -> None:
+    from pytest_session_guard._controls.overlay import enter
 
-    plan = OverlayPlan(wall.writable, wall.covered, wall.scratch, witness_places())
     try:
-        overlay = enter(plan, for_workers=wall.for_workers)
+        overlay = enter(_overlay_plan(wall), wall.for_workers, ahead)
     except LayerUnavailableError as problem:
         if problem.entered:
             raise
         layers["overlay"] = Layer("unavailable", problem.reason)
         return
     _take(overlay, layers, walls)
+
+
+def _overlay_plan(wall: WallPlan) -> OverlayPlan:
+    # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
+    from pytest_session_guard._controls.overlay import OverlayPlan, witness_places
+
+    return OverlayPlan(wall.writable, wall.covered, wall.scratch, witness_places())
 
 
 def seal_if_needed(

@@ -171,7 +171,7 @@ def enter_without_scratch(inside):
 def test_missing_scratch_directory_is_told(scene: Scene) -> None:
     answer = scene.run(enter_without_scratch)
 
-    assert answer["reason"].startswith("mounting in the new namespace failed: No such file or directory: ")
+    assert answer["reason"].startswith("building the overlay failed: No such file or directory: ")
     assert (answer["must_stop"], answer["moved"], answer["writable"]) == (False, [], True)
 
 
@@ -229,15 +229,15 @@ def test_read_only_scratch_directory_does_not_do_for_the_disk(scene: Scene) -> N
 def stick_half_way(inside, number, kind):
     from pytest_session_guard._controls.overlay import service
 
-    start = service.start
+    wait = service.Ahead.built
 
-    def start_and_forbid(plan):
+    def wait_and_forbid(ahead):
         # From here on for this process alone: the keeper joins namespaces as well.
-        started = start(plan)
+        built = wait(ahead)
         inside.forbid(number, errno.EPERM, (1, kind))
-        return started
+        return built
 
-    service.start = start_and_forbid
+    service.Ahead.built = wait_and_forbid
     return inside.attempt()
 
 

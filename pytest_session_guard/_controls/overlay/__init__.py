@@ -30,21 +30,25 @@ What a test can notice inside:
 from __future__ import annotations
 
 from .changes import Change
-from .entrance import attach, enter, probe, sweep_leftovers, witness_places
+from .entrance import attach, call_keeper, enter, probe, sweep_leftovers, tell_keeper, witness_places
 from .handle import Overlay
 from .keeper import MAIN
 from .layout import OverlayPlan
+from .service import Ahead
 from .unheard import Try
 
 __all__ = [
     "MAIN",
+    "Ahead",
     "Change",
     "Overlay",
     "OverlayPlan",
     "Try",
     "attach",
+    "call_keeper",
     "enter",
     "probe",
     "sweep_leftovers",
+    "tell_keeper",
     "witness_places",
 ]

@@ -85,35 +85,32 @@ def _listening_sockets() -> tuple[str, ...]:
     return tuple(sorted(path for path in paths if path.startswith("/")))
 
 
-def choose_upper_place(plan: OverlayPlan) -> UpperPlace:
+def choose_upper_place(scratch: str) -> UpperPlace:
     """Where upper layers lie: in memory, unless this kernel's tmpfs keeps no user xattrs (before 6.6).
 
     Needs the right to mount; leaves nothing behind.
 
+    :param scratch: any directory; something is mounted there for a moment.
     :raises OSError: not even a tmpfs can be mounted.
     """
-    if plan.upper != "auto":
-        return plan.upper
-    mount_memory(plan)
+    mount_memory(scratch)
     try:
         # Without them an overlay cannot mark a directory as opaque, nor a copy as one.
-        os.setxattr(plan.scratch, _PROBE_XATTR, b"1")
+        os.setxattr(scratch, _PROBE_XATTR, b"1")
     except OSError:
         return "disk"
     finally:
-        mounts.detach(plan.scratch)
+        mounts.detach(scratch)
     return "memory"
 
 
-def mount_memory(plan: OverlayPlan) -> None:
-    """A fresh tmpfs on the scratch directory.
+def mount_memory(scratch: str, size_bytes: int | None = None) -> None:
+    """A fresh tmpfs on a directory.
 
     :raises OSError: the kernel refused.
     """
-    size = "" if plan.upper_size_bytes is None else f",size={plan.upper_size_bytes}"
-    mounts.mount(
-        "session-guard", plan.scratch, "tmpfs", mounts.NOSUID | mounts.NODEV | mounts.NOATIME, f"mode=0700{size}"
-    )
+    size = "" if size_bytes is None else f",size={size_bytes}"
+    mounts.mount("session-guard", scratch, "tmpfs", mounts.NOSUID | mounts.NODEV | mounts.NOATIME, f"mode=0700{size}")
 
 
 class Builder:
@@ -167,7 +164,7 @@ class Builder:
     def _open_store(self) -> int:
         path = self.plan.scratch
         if self.place == "memory":
-            mount_memory(self.plan)
+            mount_memory(path, self.plan.upper_size_bytes)
         else:
             # The scratch directory went read-only with the rest of the disk: its writable copy goes on top.
             mounts.attach_tree(self._trees[""], path)

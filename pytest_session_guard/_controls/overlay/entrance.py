@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from ..._core.errors import LayerUnavailableError
 from ..._host import mounts, namespaces, seccomp
+from ..._host.identity import resolve_missing
 from ..._host.support import ProbeResult, tried_in_child
 from . import construction, keeper, reasons, service
 from .handle import LAYER, Overlay
@@ -23,20 +25,42 @@ _UNWITNESSED: Final = frozenset(
 _WITNESS_LIMIT: Final = 32
 
 
-def enter(plan: OverlayPlan, for_workers: bool = False) -> Overlay:
+def call_keeper() -> service.Ahead | None:
+    """Start the keeper before there is a plan, so that it makes ready while this process has other things to do.
+
+    :returns: for `enter`; ``None`` where that will say what is in the way.
+    """
+    try:
+        _usable_thread_count()
+        return service.Ahead()
+    except (LayerUnavailableError, OSError):
+        return None
+
+
+def tell_keeper(ahead: service.Ahead, plan: OverlayPlan) -> None:
+    """Have the keeper build what `enter` will enter, while this process has other things to do."""
+    with suppress(OSError):  # `enter` says what is in the way
+        ahead.ask(_resolved(plan))
+
+
+def enter(plan: OverlayPlan, for_workers: bool = False, ahead: service.Ahead | None = None) -> Overlay:
     """Put this process, and all that it starts from now on, inside.
 
     Everything is made beside this process; it joins what stands, and gives up its rights. ``/dev`` and ``/proc`` are
     always bound through.
 
     :param for_workers: keep the right to mount for xdist workers to come; call `Overlay.drop_rights` if none do.
+    :param ahead: what `call_keeper` gave, told of this very plan or not yet; the caller closes it, come what may.
     :raises LayerUnavailableError: it cannot be had; the process is where it was, unless ``entered`` says that it must
         stop.
     """
     count = _usable_thread_count()
     before = _working_directory()
     try:
-        channel, answer, descriptors = service.start(_resolved(plan))
+        ahead = ahead or service.Ahead()
+        if not ahead.is_asked:
+            ahead.ask(_resolved(plan))
+        channel, answer, descriptors = ahead.built()
     except OSError as problem:
         raise LayerUnavailableError(LAYER, f"its keeper did not start: {problem}") from problem
     if "error" in answer:
@@ -67,7 +91,7 @@ def _working_directory() -> str:
 
 
 def _resolved(plan: OverlayPlan) -> OverlayPlan:
-    real = os.path.realpath
+    real = resolve_missing
     return replace(
         plan,
         writable=tuple(dict.fromkeys(real(path) for path in (*ALWAYS_WRITABLE, *plan.writable))),
@@ -149,15 +173,13 @@ def _trial() -> str:
         keeper.leave()
         step = reasons.MOUNTING
         mounts.make_private("/")
-        # Nobody else sees it, so any directory serves.
-        plan = OverlayPlan((), (), "/proc")
-        place = construction.choose_upper_place(plan)
+        place = construction.choose_upper_place(keeper.UNUSED)
         mounts.freeze("/")
-        construction.mount_memory(plan)
+        construction.mount_memory(keeper.UNUSED)
         for name in ("lower", "upper", "work", "seen"):
-            os.mkdir(f"/proc/{name}", 0o700)
+            os.mkdir(f"{keeper.UNUSED}/{name}", 0o700)
         step = reasons.BUILDING
-        construction.mount_overlay("/proc", "/proc/seen", place)
+        construction.mount_overlay(keeper.UNUSED, f"{keeper.UNUSED}/seen", place)
     except OSError as problem:
         return reasons.failure_clause(step, problem.errno or 0, problem.strerror or str(problem))
     return "fine"

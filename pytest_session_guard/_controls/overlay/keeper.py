@@ -22,11 +22,12 @@ from ..._host import mounts, namespaces
 from . import construction
 from .construction import Builder, Construction, Layer
 from .door import Door
-from .layout import Layout, OverlayPlan, lay_out
+from .layout import Layout, OverlayPlan, Surroundings, lay_out
 from .unheard import Ear
 
 MAIN: Final = "main"
-_START_TIMEOUT_S: Final = 20.0
+# A directory for mounts of a moment in a namespace that nobody else sees.
+UNUSED: Final = "/proc"
 
 
 @dataclass
@@ -40,32 +41,60 @@ class Stack:
     layout: Layout
 
 
-@dataclass
-class Keeper:
-    """What the keeper knows.
+@dataclass(frozen=True)
+class Base:
+    """The namespace in which the disk is as it was.
 
-    :param base_fd: the namespace in which the disk is as it was.
-    :param base_root_fd: the root directory there: not that of the namespace under ``chroot``.
+    :param own_users: it has a user namespace of its own.
+    :param root_fd: the root directory there: not that of the namespace under ``chroot``.
+    :param before: the rights from before it was made.
+    :param place: where upper layers can lie.
+    :param disk: what it shows as yet.
     """
 
-    plan: OverlayPlan
     own_users: bool
-    base_fd: int
-    base_root_fd: int
-    place: construction.UpperPlace
+    namespace_fd: int
+    root_fd: int
     before: namespaces.Capabilities
+    place: construction.UpperPlace
+    disk: Surroundings
+
+
+def take_as_base(own_users: bool, before: namespaces.Capabilities) -> Base:
+    """Keep the mount namespace that this process is in, a fresh one, as the base.
+
+    :raises OSError: the kernel refused a mount.
+    """
+    mounts.make_private("/")
+    place = construction.choose_upper_place(UNUSED)
+    disk = construction.survey(locked=own_users)
+    return Base(own_users, open_own_namespace("mnt"), open_root(), before, place, disk)
+
+
+@dataclass
+class Keeper:
+    """What the keeper knows."""
+
+    plan: OverlayPlan
+    base: Base
     address: str = ""
     stacks: list[Stack] = field(default_factory=list)
     pristine_stores: dict[str, list[str]] = field(default_factory=dict)
     ear: Ear | None = None
     door: Door | None = None
 
-    def build_stack(self, label: str) -> Stack:
+    @property
+    def place(self) -> construction.UpperPlace:
+        """Where upper layers lie."""
+        return self.base.place if self.plan.upper == "auto" else self.plan.upper
+
+    def build_stack(self, label: str, disk: Surroundings | None = None) -> Stack:
         """Build the plan's layout in a fresh copy of the base.
 
+        :param disk: as it was seen a moment ago.
         :raises OSError: the kernel refused; the copy is gone again.
         """
-        layout = lay_out(self.plan, construction.survey(locked=self.own_users))
+        layout = lay_out(self.plan, disk or construction.survey(locked=self.base.own_users))
         builder = Builder(self.plan, layout, self.place)
         try:
             builder.take_hold()
@@ -145,7 +174,7 @@ class Keeper:
         writable = tuple(dict.fromkeys((*self.plan.writable, *more.writable)))
         overlaid = tuple(dict.fromkeys((*self.plan.overlaid, *more.overlaid)))
         plan = replace(self.plan, writable=writable, overlaid=overlaid)
-        layout = lay_out(plan, construction.survey(locked=self.own_users))
+        layout = lay_out(plan, construction.survey(locked=self.base.own_users))
         fresh = {*more.writable, *more.overlaid} - {step.path for step in stack.layout.steps}
         # What lay below a new place is hidden by it, so it is mounted on top again.
         steps = tuple(s for s in layout.steps if any(s.path == path or s.path.startswith(path + "/") for path in fresh))
@@ -198,7 +227,7 @@ class Keeper:
             (path, *(root for root in self.plan.overlaid if root.startswith(beneath))),
             self.plan.scratch,
         )
-        layout = lay_out(plan, construction.survey(locked=self.own_users))
+        layout = lay_out(plan, construction.survey(locked=self.base.own_users))
         return Layout(tuple(step for step in layout.steps if step.path == path or step.path.startswith(beneath)))
 
     def hide_pristine(self, path: str, namespace_fd: int, root_fd: int) -> None:
@@ -231,7 +260,7 @@ class Keeper:
 
     def return_to_base(self) -> None:
         """Go back to the base namespace, and to its root directory."""
-        enter_mounts(self.base_fd, self.base_root_fd)
+        enter_mounts(self.base.namespace_fd, self.base.root_fd)
 
 
 def open_own_namespace(name: str) -> int:

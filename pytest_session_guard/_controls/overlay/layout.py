@@ -12,9 +12,9 @@ The longest prefix wins at any depth, so a place may be covered below a writable
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 Kind = Literal["directory", "file", "socket", "missing"]
 Role = Literal["through", "cover", "frozen"]
@@ -43,6 +43,13 @@ class OverlayPlan:
     witnessed: tuple[str, ...] = ()
     upper: Literal["auto", "memory", "disk"] = "auto"
     upper_size_bytes: int | None = None
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> OverlayPlan:
+        """The plan that `dataclasses.asdict` made a message of, on the other side of JSON."""
+        known: dict[str, Any] = {name: message[name] for name in cls.__slots__}
+        known.update((name, tuple(value)) for name, value in known.items() if isinstance(value, list))
+        return cls(**known)
 
 
 @dataclass(frozen=True, slots=True)

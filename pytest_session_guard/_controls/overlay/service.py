@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import select
 import warnings
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from typing import Any, Final, NoReturn
 
-from ..._host import mounts, namespaces
-from . import construction
-from .keeper import MAIN, Keeper, Stack, leave, open_own_namespace, open_root
+from ..._host import namespaces
+from .keeper import MAIN, Base, Keeper, Stack, leave, open_own_namespace, take_as_base
 from .layout import OverlayPlan
 from .reasons import BUILDING, ENTERING, MOUNTING
 from .unheard import Ear
@@ -19,28 +18,70 @@ from .wire import Channel, Listener
 _START_TIMEOUT_S: Final = 20.0
 
 
-def start(plan: OverlayPlan) -> tuple[Channel, dict[str, Any], list[int]]:
-    """Start the keeper of a run and have it build the first stack.
+class Ahead:
+    """A keeper that was started before its plan is known, and makes its base meanwhile.
 
-    It is no child of this process: a suite that waits for its children must not meet it.
+    It is no child of this process: a suite that waits for its children must not meet it. Without a plan it ends when this
+    is closed, or this process ends.
 
-    :returns: the connection, and the keeper's first message with its descriptors.
-    :raises OSError: no process can be made, or it did not answer.
+    :ivar is_asked: it has a plan.
+    :raises OSError: no process can be made.
     """
-    ours, theirs = Channel.pair()
-    pid = fork_quietly()
-    if pid == 0:
-        _start_grandchild(plan, theirs)
-    theirs.close()
-    try:
-        answer, descriptors = ours.receive(_START_TIMEOUT_S)
-    except (OSError, EOFError) as problem:
-        ours.close()
-        raise ConnectionResetError(f"no process can be started for the overlay: {problem}") from problem
-    finally:
-        # It ended long ago: it only had to start the keeper and leave it to the reaper of orphans.
-        os.waitpid(pid, 0)
-    return ours, answer, descriptors
+
+    def __init__(self) -> None:
+        self._channel, theirs = Channel.pair()
+        self._parent_pid = 0
+        self.is_asked = False
+        try:
+            pid = fork_quietly()
+            if pid == 0:
+                _start_grandchild(theirs)
+            self._parent_pid = pid
+        except OSError:
+            self._channel.close()
+            raise
+        finally:
+            theirs.close()
+
+    def settle(self) -> None:
+        """From now on it is no descendant of this process."""
+        pid, self._parent_pid = self._parent_pid, 0
+        if pid:
+            # It only has to start the keeper and leave it to the reaper of orphans.
+            os.waitpid(pid, 0)
+
+    def ask(self, plan: OverlayPlan) -> None:
+        """Have it build the first stack; does not wait for that.
+
+        :param plan: of real paths.
+        :raises OSError: it is gone.
+        """
+        self.is_asked = True
+        try:
+            self._channel.send(asdict(plan))
+        except OSError:
+            self.close()
+            raise
+
+    def built(self) -> tuple[Channel, dict[str, Any], list[int]]:
+        """Wait for the first stack.
+
+        :returns: the connection, which is the caller's now, and the keeper's first message with its descriptors.
+        :raises OSError: it did not answer.
+        """
+        try:
+            answer, descriptors = self._channel.receive(_START_TIMEOUT_S)
+        except (OSError, EOFError) as problem:
+            self.close()
+            raise ConnectionResetError(f"no process can be started for the overlay: {problem}") from problem
+        channel, self._channel = self._channel, Channel(-1)
+        self.settle()
+        return channel, answer, descriptors
+
+    def close(self) -> None:
+        """Let go of it; a second time, and after `built`, is no error."""
+        self._channel.close()
+        self.settle()
 
 
 def fork_quietly() -> int:
@@ -50,21 +91,22 @@ def fork_quietly() -> int:
         return os.fork()
 
 
-def _start_grandchild(plan: OverlayPlan, channel: Channel) -> NoReturn:
+def _start_grandchild(channel: Channel) -> NoReturn:
     try:
         # A session of its own: the keys that interrupt the run must not reach it.
         os.setsid()
         if os.fork() == 0:
-            _live(plan, channel)
+            _live(channel)
     finally:
         os._exit(0)
     raise AssertionError("unreachable because _exit does not return")
 
 
-def _live(plan: OverlayPlan, channel: Channel) -> NoReturn:
+def _live(channel: Channel) -> NoReturn:
     try:
         _let_go_of_everything_but(channel.fileno())
-        keeper = _found(plan, channel)
+        base = _base()
+        keeper = _keeper(base, channel)
         if keeper is not None:
             try:
                 serve(keeper, channel)
@@ -87,21 +129,33 @@ def _let_go_of_everything_but(kept: int) -> None:
     os.umask(0o077)
 
 
-def _found(plan: OverlayPlan, channel: Channel) -> Keeper | None:
-    """Make the base namespace and the first stack; on failure say why and give up."""
+def _base() -> Base | dict[str, Any]:
+    """The namespace in which the disk is as it was; or why there is none, as a message."""
     step = ENTERING
     try:
         before = namespaces.capabilities()
         own_users = leave()
         step = MOUNTING
-        mounts.make_private("/")
-        place = construction.choose_upper_place(plan)
-        keeper = Keeper(plan, own_users, open_own_namespace("mnt"), open_root(), place, before)
-        step = BUILDING
-        keeper.build_stack(MAIN)
+        return take_as_base(own_users, before)
     except Exception as problem:
-        # The one who asked decides what to do without; a traceback here would reach nobody.
-        channel.send({**described(problem), "step": step})
+        # The one who asks decides what to do without; a traceback here would reach nobody.
+        return {**described(problem), "step": step}
+
+
+def _keeper(base: Base | dict[str, Any], channel: Channel) -> Keeper | None:
+    """Wait for the plan and build the first stack; on failure say why and give up."""
+    try:
+        message, _ = channel.receive()
+    except EOFError:
+        return None  # nobody wants it after all
+    if isinstance(base, dict):
+        channel.send(base)
+        return None
+    try:
+        keeper = Keeper(OverlayPlan.from_message(message), base)
+        keeper.build_stack(MAIN, base.disk)
+    except Exception as problem:
+        channel.send({**described(problem), "step": BUILDING})
         return None
     return keeper
 
@@ -227,14 +281,14 @@ def send_stack(keeper: Keeper, channel: Channel, stack: Stack) -> None:
     message = {
         "label": stack.label,
         "layers": [(layer.path, layer.name, layer.root_rights) for layer in layers],
-        "own_users": keeper.own_users,
+        "own_users": keeper.base.own_users,
         "shortfalls": stack.built.shortfalls,
         "uncovered": stack.layout.uncovered,
         "silent": stack.layout.silent,
         "absent": stack.layout.absent,
         "place": keeper.place,
         "address": keeper.address,
-        "before": astuple(keeper.before),
+        "before": astuple(keeper.base.before),
         "pid": os.getpid(),
     }
     try:

@@ -1,0 +1,72 @@
+"""Into the kernel layers: as the first process of a run, as a worker of it, or started inside by the launcher."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pytest_session_guard._run.canary import CANARY_DIRECTORY
+from pytest_session_guard._run.handover import Handover, read_policy
+from pytest_session_guard._run.session import SessionRun
+from pytest_session_guard._run.walls import (
+    Layer,
+    WallPlan,
+    covered_places,
+    enter_walls,
+    join_overlay,
+    meet_overlay,
+    writable_places,
+)
+
+if TYPE_CHECKING:
+    from pytest_session_guard._controls.overlay import Ahead
+
+LAUNCH_VARIABLE: Final = "SESSION_GUARD_LAUNCH"
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What the launcher says of a run that it has begun.
+
+    :param reason: why there is no overlay, or ``""``.
+    """
+
+    directory: str
+    run_id: str
+    started_ns: int
+    overlay: str
+    reason: str
+
+    @classmethod
+    def take(cls, environ: MutableMapping[str, str]) -> Introduction | None:
+        """What the environment says, and no child is told again; ``None`` without a launcher."""
+        text = environ.pop(LAUNCH_VARIABLE, None)
+        return None if text is None else cls(*json.loads(text))
+
+
+def wall_plan(run: SessionRun, has_workers: bool) -> WallPlan:
+    """What the kernel layers are to do for a run."""
+    covered = (*covered_places(run.policy, run.places), run.directory.directory(CANARY_DIRECTORY))
+    writable = tuple(writable_places(run.policy, run.places))
+    return WallPlan(writable, covered, run.directory.directory("overlay"), has_workers)
+
+
+def enter_layers(
+    run: SessionRun,
+    has_workers: bool,
+    outer: Handover | None,
+    launch: Introduction | None,
+    ahead: Ahead | None,
+) -> None:
+    """Enter the kernel layers before anything else: what is opened or started earlier escapes them."""
+    if outer is not None:
+        _, told = read_policy(outer.directory)
+        run.layers.update({name: Layer(**layer) for name, layer in told["layers"].items()})
+        if outer.overlay:
+            run.walls = join_overlay(outer.overlay, run.label, run.layers)
+    elif launch is not None and launch.overlay:
+        run.walls = meet_overlay(run.settings, launch.overlay, run.layers)
+    else:
+        run.walls = enter_walls(run.settings, wall_plan(run, has_workers), run.layers, ahead)
