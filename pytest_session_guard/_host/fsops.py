@@ -250,3 +250,15 @@ def closing(fd: int) -> Iterator[int]:
         yield fd
     finally:
         Raw.close(fd)
+
+
+def keep_clear_of_low_numbers(fd: int) -> int:
+    """The same file under a high descriptor number: tests close and reopen low ones, and count them."""
+    try:
+        import fcntl
+
+        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 500)
+    except (ImportError, OSError, ValueError):
+        return fd
+    Raw.close(fd)
+    return high

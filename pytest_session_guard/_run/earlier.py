@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from stat import S_IFMT, S_ISDIR, S_ISREG
 from typing import Final, NamedTuple
 
-from pytest_session_guard._controls.ledger import keep_clear_of_low_numbers
 from pytest_session_guard._core.records import Span, Touch
 from pytest_session_guard._core.zones import Policy, Zone, counts
-from pytest_session_guard._host.fsops import OwnPath, Raw
+from pytest_session_guard._host.fsops import OwnPath, Raw, keep_clear_of_low_numbers
 from pytest_session_guard._host.processes import descendants
 from pytest_session_guard._run.bystanders import writers_outside
 from pytest_session_guard._run.guard import GuardRun

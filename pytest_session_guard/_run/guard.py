@@ -15,14 +15,14 @@ from pytest_session_guard._controls.audit import Gate, Ports
 from pytest_session_guard._controls.audit.attribution import Culprit, culprit, span_of_thread
 from pytest_session_guard._controls.audit.hook import EXEC
 from pytest_session_guard._controls.audit.locate import DirFdHint, Locator, Target
-from pytest_session_guard._controls.ledger import Journal, JournalReader, RunDirectory, keep_clear_of_low_numbers
+from pytest_session_guard._controls.ledger import Journal, JournalReader, RunDirectory
 from pytest_session_guard._controls.ownership import Ownership
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, counts, is_within
-from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused

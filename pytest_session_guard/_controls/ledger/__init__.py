@@ -9,7 +9,7 @@ No lock is taken to append: one `write` on an ``O_APPEND`` descriptor that was o
 from __future__ import annotations
 
 from pytest_session_guard._controls.ledger.directory import RunDirectory, machine_id, new_run_id, note_closed
-from pytest_session_guard._controls.ledger.journal import Journal, JournalReader, keep_clear_of_low_numbers
+from pytest_session_guard._controls.ledger.journal import Journal, JournalReader
 from pytest_session_guard._controls.ledger.past import holding, is_alive, is_closed, read_run, room_bytes, run_paths
 
 __all__ = [
@@ -19,7 +19,6 @@ __all__ = [
     "holding",
     "is_alive",
     "is_closed",
-    "keep_clear_of_low_numbers",
     "machine_id",
     "new_run_id",
     "note_closed",

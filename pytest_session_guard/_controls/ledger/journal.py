@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import encode_line, parse_journal
-from pytest_session_guard._host.fsops import Raw, open_for_append, read_file, write_all
+from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers, open_for_append, read_file, write_all
 
 
 class Journal:
@@ -94,18 +94,6 @@ def unlock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
     except ImportError:
         return  # then nothing was taken
-
-
-def keep_clear_of_low_numbers(fd: int) -> int:
-    """The same file under a high descriptor number: tests close and reopen low ones, and count them."""
-    try:
-        import fcntl
-
-        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 500)
-    except (ImportError, OSError, ValueError):
-        return fd
-    Raw.close(fd)
-    return high
 
 
 class JournalReader:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_session_guard._host.fsops import OwnPath, Raw, write_all
+from pytest_session_guard._host.fsops import OwnPath, Raw, keep_clear_of_low_numbers, write_all
 
 from .facts import RECORD, Facts
 
@@ -124,15 +124,8 @@ class _Source:
 
 
 def _nameless_file(directory: str) -> int:
-    """A descriptor of a file that has no name, under a high number: tests close and reopen low ones, and count them."""
+    """A descriptor of a file that has no name."""
     path = OwnPath(f"{directory}/.session-guard-manifest.{Raw.getpid()}.{Raw.time_ns():x}")
     fd = Raw.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     Raw.unlink(path)
-    try:
-        import fcntl
-
-        high = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 500)
-    except (ImportError, OSError, ValueError):
-        return fd
-    Raw.close(fd)
-    return high
+    return keep_clear_of_low_numbers(fd)
