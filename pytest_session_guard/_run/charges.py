@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from builtins import str  # noqa: A004 - captured: tests mock builtins
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pytest_session_guard._core.records import Span, Touch
+from pytest_session_guard._core.records import Outcome, Span, Touch
 from pytest_session_guard._core.zones import Rule
 from pytest_session_guard._host.fsops import Raw
 
@@ -45,39 +45,38 @@ def contained(change: Change, rule: Rule, blame: Blame) -> Touch:
     reason = CONTAINED_REASONS[change.kind]
     if blame.still_at_work:
         reason += f"; at work after the end of pytest: {blame.still_at_work}"
-    return Touch(
-        time=Raw.time_ns() / 1e9,
-        operation=change.kind,
-        path=change.path,
-        zone=rule.zone.value,
-        outcome="contained",
-        violation=blame.counts,
-        layer="overlay",
-        nodeid=blame.span.nodeid,
-        phase=blame.span.phase,
-        pid=0,
-        process=blame.commands,
-        reason=reason,
-        rule=str(rule),
-    )
+    unknown = Doer(0, blame.commands)
+    return _charged(change.kind, change.path, "contained", reason, unknown, rule, blame)
 
 
 def refused(attempt: Try, rule: Rule, blame: Blame) -> Touch:
     """A try that no layer shows."""
     is_own = os.path.isdir(f"/proc/self/task/{attempt.pid}")
+    doer = Doer(attempt.pid, "" if is_own else attempt.command)
+    return _charged(attempt.operation, attempt.path, "refused", REFUSED_REASON, doer, rule, blame)
+
+
+class Doer(NamedTuple):
+    """A process and its command, or those that may have been it; 0 and ``""`` where that is not known."""
+
+    pid: int
+    command: str
+
+
+def _charged(operation: str, path: str, outcome: Outcome, reason: str, doer: Doer, rule: Rule, blame: Blame) -> Touch:
     return Touch(
         time=Raw.time_ns() / 1e9,
-        operation=attempt.operation,
-        path=attempt.path,
+        operation=operation,
+        path=path,
         zone=rule.zone.value,
-        outcome="refused",
+        outcome=outcome,
         violation=blame.counts,
         layer="overlay",
         nodeid=blame.span.nodeid,
         phase=blame.span.phase,
-        pid=attempt.pid,
-        process="" if is_own else attempt.command,
-        reason=REFUSED_REASON,
+        pid=doer.pid,
+        process=doer.command,
+        reason=reason,
         rule=str(rule),
     )
 
