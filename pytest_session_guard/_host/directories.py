@@ -9,11 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Final, Self
 
+from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Identity
-from pytest_session_guard._host.fsops import OwnPath, Raw
+from pytest_session_guard._host.fsops import OwnPath, Raw, keep_clear_of_low_numbers
 from pytest_session_guard._host.identity import HAS_PROC_FD, O_PATH, Sight, is_file_at, look
 
 # O_PATH needs no permission to read the directory, only to pass through it.
@@ -135,6 +138,65 @@ class OpenDirectory:
         :raises OSError: the file system cannot; nothing was done.
         """
         rename_flagged(self, name, self, other_name, RENAME_EXCHANGE)
+
+
+class Root:
+    """The root directory of this process, to come back to after a test has moved it by chroot."""
+
+    def __init__(self) -> None:
+        self._fd = keep_clear_of_low_numbers(Raw.open(OwnPath("/"), _STEP))
+        found = Raw.fstat(self._fd)
+        self._object = found.st_dev, found.st_ino
+
+    @classmethod
+    def if_movable(cls) -> Self | None:
+        """For a process of root's; others cannot move theirs."""
+        return cls() if Raw.geteuid is not None and Raw.geteuid() == 0 and HAS_DIR_FD else None
+
+    @contextmanager
+    def regained(self) -> Iterator[None]:
+        """Inside, the root directory is the first one; afterwards the one that the test has chosen.
+
+        :raises LedgerError: as `come_back`.
+        """
+        if self._is_there():
+            yield
+            return
+        chosen = Raw.open(OwnPath("/"), _STEP)
+        try:
+            self.come_back()
+            try:
+                yield
+            finally:
+                _move_root(chosen)
+        finally:
+            Raw.close(chosen)
+
+    def come_back(self) -> None:
+        """Have the first root directory again; the working directory stays.
+
+        :raises LedgerError: the right to move it was given up meanwhile, and no path of the run's leads anywhere.
+        """
+        if self._is_there():
+            return
+        try:
+            _move_root(self._fd)
+        except OSError as problem:
+            raise LedgerError("/", f"a test moved the root directory for good: {problem.strerror}") from problem
+
+    def _is_there(self) -> bool:
+        now = Raw.stat("/")
+        return (now.st_dev, now.st_ino) == self._object
+
+
+def _move_root(fd: int) -> None:
+    here = Raw.open(OwnPath("."), _STEP)
+    try:
+        Raw.fchdir(fd)
+        Raw.chroot(OwnPath("."))
+        Raw.fchdir(here)
+    finally:
+        Raw.close(here)
 
 
 def _walk(path: str) -> int:

@@ -65,6 +65,8 @@ class Raw:
     getpid = staticmethod(os.getpid)
     geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)  # Windows has no users of this kind
     getcwd = staticmethod(os.getcwd)
+    fchdir: Callable[[int], None] = staticmethod(getattr(os, "fchdir", os.chdir))
+    chroot: Any = getattr(os, "chroot", None)  # Windows has one root for each drive: never called there
     time_ns = staticmethod(time.time_ns)
     exit_now = staticmethod(os._exit)
 

@@ -59,7 +59,7 @@ def page(report: Mapping[str, Any]) -> str:
 def _text(value: object) -> str:
     """Foreign text: lone bytes of paths and control characters shown, markup without effect."""
     text = str(value).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return escape(shown)
 
 

@@ -56,9 +56,8 @@ def shown_path(path: str) -> str:
 
 def printable(text: str) -> str:
     """Foreign text on one line: control characters and lone bytes escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in text
-    )
+    # Not by a codec, which may have to be imported: a test may have changed the root directory, or mocked imports.
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def headline(touch: Touch) -> str:

@@ -7,7 +7,7 @@ import threading
 from builtins import ascii, bool, len, str, sum, type  # noqa: A004 - captured: tests mock builtins
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,7 @@ from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, counts, is_within
+from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
@@ -66,6 +67,7 @@ class GuardRun:
     undo_created: list[str] = field(default_factory=list)
     undo_changed: dict[str, None] = field(default_factory=dict)
     preimages: Preimages | None = None
+    root: Root | None = None
     finished: bool = False
     exit_status: int = 0
 
@@ -280,7 +282,8 @@ class GuardRun:
 
         :raises LedgerError: the ledger is gone, so the run cannot vouch for anything any more.
         """
-        with self.lookout.looking():
+        # After a test's chroot every path means something else, the ledger's too; a fixture may need it a while longer.
+        with self.lookout.looking(), nullcontext() if self.root is None else self.root.regained():
             self._collect()
 
     def _collect(self) -> None:

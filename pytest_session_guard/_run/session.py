@@ -159,6 +159,9 @@ class SessionRun(GuardRun):
 
     def end_test(self) -> None:
         """The test is over; fine to be told twice."""
+        if self.root is not None:
+            with self.complaining():
+                self.root.come_back()
         if not self._in_test:
             self.leave()
             return

@@ -15,6 +15,7 @@ from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy
+from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.canary import prove
 from pytest_session_guard._run.entering import Introduction, enter_layers, wall_plan
@@ -113,6 +114,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
             run.notes += tidy(run.places.ledger)
             watch_earlier(run)
         enter_layers(run, request.has_workers, outer, launch, ahead)
+    run.root = Root.if_movable()
     run.header = header_of(run, request)
     if run.is_controller:
         run.directory.write_header({**run.header, "zones": zones_of(run.policy)})

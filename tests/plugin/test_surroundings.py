@@ -246,3 +246,43 @@ def test_other_is_foreign():
     assert all("test_it.py::test_makes" not in text for text in said), said
     assert list((project.home / "shared").iterdir()) == [], said
     assert any(lines_of(text, "write refused: ", "existed before this run") for text in said), said
+
+
+MOVED_ROOT = (
+    HARM
+    + """
+def test_moves_the_root():
+    os.chroot(Path.home())
+    os.remove("/.chat/notes.txt")
+
+import pytest
+
+@pytest.fixture
+def jail(tmp_path):
+    (tmp_path / "inside").touch()
+    Path("made.txt").touch()  # so that there is something to look at after the setup
+    home, where = os.open("/", os.O_RDONLY), os.getcwd()
+    os.chroot(tmp_path)
+    yield
+    os.fchdir(home)
+    os.chroot(".")
+    os.chdir(where)
+
+def test_stays_in_its_fixtures_root(jail):
+    assert os.listdir("/") == ["inside"]
+
+def test_afterwards():
+    assert os.path.isdir(Path.home() / ".chat")
+    Path("later.txt").write_text("x")
+"""
+)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root moves the root directory")
+def test_root_directory_that_a_test_moved_is_back_for_the_verdict(make_project: MakeProject) -> None:
+    result = make_project({"test_it.py": MOVED_ROOT}).run()
+
+    assert result.changes == {}, result.words
+    assert (result.status, result.outcomes) == (1, {"failed": 2, "passed": 3}), result.words
+    assert {touch["nodeid"] for touch in result.touches} == {"test_it.py::test_harm", "test_it.py::test_moves_the_root"}
+    assert all(touch["path"].endswith("/.chat/notes.txt") for touch in result.touches)
