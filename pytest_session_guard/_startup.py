@@ -50,12 +50,22 @@ def wake() -> Callable[[str, tuple[Any, ...]], None]:
     return Startup.judge
 
 
-def hook(event: str, args: tuple[Any, ...], _state: type[Startup] = Startup) -> None:
+def hook(
+    event: str,
+    args: tuple[Any, ...],
+    *,
+    # Its own: a test may clear this module, and the interpreter does at its end. An error in here would refuse the call,
+    # and nobody would hear of it.
+    _state: type[Startup] = Startup,
+    _watched: frozenset[str] = WATCHED,
+    _write_flags: int = WRITE_FLAGS,
+    _wake: Callable[[], Callable[[str, tuple[Any, ...]], None]] = wake,
+) -> None:
     """The audit hook."""
     if event == "open":
-        if not args[2] & WRITE_FLAGS:
+        if not args[2] & _write_flags:
             return
-    elif event not in WATCHED:
+    elif event not in _watched:
         return
     if _state.retired or _state.loading:
         return
@@ -63,7 +73,7 @@ def hook(event: str, args: tuple[Any, ...], _state: type[Startup] = Startup) -> 
     if judge is None:
         if event.startswith("_thread."):
             return
-        judge = wake()
+        judge = _wake()
     judge(event, args)
 
 

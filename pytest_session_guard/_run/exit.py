@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.records import Touch
+from pytest_session_guard._core.records import Touch, line_maker
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry, printable
 from pytest_session_guard._run.aftermath import look_once_more
@@ -32,7 +32,7 @@ def guard_exit(run: SessionRun) -> None:
     """
     last_word = _LastWord(run)
     run.on_late = last_word.take
-    run.emergency = make_emergency(run.broken, last_word)
+    run.emergency = make_emergency(run, last_word)
     atexit.register(last_word)
     os.register_at_fork(before=run.forks.note)
     _wrap_exit(run)
@@ -121,25 +121,43 @@ def flush_streams() -> None:
             stream.flush()
 
 
-def make_emergency(broken: list[tuple[str, str]], last_word: _LastWord) -> Callable[[str, str], None]:
+def make_emergency(run: SessionRun, last_word: _LastWord) -> Callable[[str, str], None]:
     """The hook's last resort: everything that it needs is bound to it, for when globals and builtins are gone."""
+    refused = Touch(
+        time=Raw.time_ns() / 1e9,
+        operation="?",
+        path="",
+        zone="protected",
+        outcome="refused",
+        violation=True,
+        layer="guard",
+        nodeid="",
+        phase="late",
+        pid=run.pid,
+        reason="could not be judged: the interpreter was being taken down",
+    )
+    line = line_maker({"kind": "touch", **refused.to_json()}, "path")
 
     def emergency(
         event: str,
         args: str,
-        _put: Callable[[Any], None] = broken.append,
+        _put: Callable[[Any], None] = run.broken.append,
         _state: _LastWord = last_word,
         _write: Callable[[int, bytes], int] = Raw.write,
         _leave: Callable[[int], Any] = Raw.exit_now,
-        _fd: int = last_word.run.stderr_fd,
+        _fd: int = run.stderr_fd,
+        _is_controller: bool = run.is_controller,
+        _line: Callable[[str], bytes] = line,
     ) -> None:
         _put((event, args))
-        if _state.exiting:
-            _write(
-                _fd, b"session-guard: guard-error after pytest had finished: " + (event + " " + args).encode() + b"\n"
-            )
-            if _state.run.settings.mode == "enforce" and _state.run.is_controller:
-                _leave(_state.run.exit_status or 1)
+        if not _state.exiting:
+            return
+        _write(_fd, b"session-guard: guard-error after pytest had finished: " + (event + " " + args).encode() + b"\n")
+        if not _is_controller:
+            # The controller waits for its workers, reads this, and has the exit status.
+            _write(_state.run.journal.descriptor, _line(event + " " + args))
+        elif _state.run.settings.mode == "enforce":
+            _leave(_state.run.exit_status or 1)
 
     return emergency
 

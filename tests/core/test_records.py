@@ -16,6 +16,7 @@ from pytest_session_guard._core.records import (
     Touch,
     encode_line,
     iter_kind,
+    line_maker,
     marker,
     parse_journal,
     parse_line,
@@ -36,6 +37,22 @@ def test_a_line_is_read_back(record: dict[str, Any]) -> None:
     assert parse_line(line) == record
     assert line.count(b"\n") == 1
     assert line.isascii()
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126)))
+def test_a_line_made_without_globals_is_read_back(text: str) -> None:
+    record = {"kind": "touch", **TOUCH.to_json()}
+
+    line = line_maker(record, "path")(text)
+
+    assert parse_line(line) == {**record, "path": text.replace("\\", "/").replace('"', "'")}
+
+
+def test_a_line_made_without_globals_has_no_need_of_any() -> None:
+    make = line_maker({"kind": "touch", "path": ""}, "path")
+    wiped = type(make)(make.__code__, {"__builtins__": {}}, "wiped", make.__defaults__)
+
+    assert wiped("os.remove ('/a',)") == make("os.remove ('/a',)")
 
 
 def test_a_line_is_the_same_without_the_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -257,3 +257,41 @@ def test_ctrl_c_gives_a_report_of_what_was_done(make_project: MakeProject) -> No
     assert len(violating) == 8
     assert report["run"]["workers"] == ["gw0", "gw1"]
     assert sorted(path.name for path in (project.home / "shared").iterdir()) == ["foreign.txt"]
+
+
+# The last reference is in the `sys` module, which is emptied when no code of the guard's can find its globals any more.
+AT_THE_VERY_END = IMPORTS + (
+    "import sys\n\n"
+    "class Late:\n"
+    "    def __init__(self):\n        self.remove, self.path = os.remove, str(NOTES)\n"
+    "    def __del__(self):\n        self.remove(self.path)\n\n"
+    "def test_leaves():\n    sys.left = Late()\n"
+)
+WITHOUT_ITS_CODE = IMPORTS + (
+    "import sys\n\n"
+    "def test_wipes():\n"
+    "    modules = [m for name, m in sys.modules.items() if name.partition('.')[0] == 'pytest_session_guard']\n"
+    "    saved = [(module, dict(vars(module))) for module in modules]\n"
+    "    for module in modules:\n"
+    "        for name in [name for name in vars(module) if not name.startswith('__')]:\n"
+    "            delattr(module, name)\n"
+    "    try:\n        os.remove(NOTES)\n"
+    "    except Exception:\n        pass\n"
+    "    finally:\n"
+    "        for module, names in saved:\n            vars(module).update(names)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("suite", "said"),
+    [
+        pytest.param(AT_THE_VERY_END, "guard-error", id="after-the-worker"),
+        pytest.param(WITHOUT_ITS_CODE, "the guard's own code was replaced", id="globals-wiped"),
+    ],
+)
+def test_what_a_worker_cannot_judge_is_refused_and_told(make_project: MakeProject, suite: str, said: str) -> None:
+    result = make_project({"test_it.py": suite}).run("-n", "2")
+
+    assert (result.status, result.changes) == (1, {}), result.words
+    assert said in result.stdout
+    assert "notes.txt" in result.stdout

@@ -61,6 +61,11 @@ class Journal:
             self._torn = before >= 0 and Raw.fstat(self._fd).st_size != before
             raise LedgerError(f"{self.run_directory}/{self.name}", problem.strerror or str(problem)) from problem
 
+    @property
+    def descriptor(self) -> int:
+        """Of the open file, for whoever has to write when nothing else works."""
+        return self._fd
+
     def retire(self) -> None:
         """Count no more as a living writer; what comes all the same is still written."""
         unlock(self._fd)
