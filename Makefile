@@ -26,7 +26,9 @@ demo: $(STAMP)
 # What decides and what removes is measured (see [tool.coverage.report]); the rest runs on all cores.
 MEASURED := tests/core tests/report $(patsubst %,tests/controls/test_%.py,ownership cleanup ledger markers)
 
+# Many tests start pytest anew; where no byte code may be written, each of those would compile everything.
 test: $(STAMP)
+	$(BIN)/python -m compileall -q pytest_session_guard tests
 	$(BIN)/python -m coverage run -m pytest -q -p no:randomly $(MEASURED)
 	$(BIN)/python -m coverage report
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist=worksteal tests $(addprefix --ignore=,$(MEASURED))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import queue
@@ -14,6 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import pytest_session_guard
 
 from .layers import Form
 from .verdicts import Outcome
@@ -36,6 +39,9 @@ class Pool:
         self._threads = [threading.Thread(target=self._serve) for _ in range(size or os.cpu_count() or 1)]
 
     def __enter__(self) -> Self:
+        # The tries write no byte code, which would be a change; without any, each would compile the plugin and all vectors.
+        for package in (Path(pytest_session_guard.__file__).parent, Path(__file__).parent):
+            compileall.compile_dir(package, quiet=1)
         for thread in self._threads:
             thread.start()
         return self
