@@ -235,8 +235,8 @@ def claimed(path: Any) -> str:
     """
     try:
         said = type(path).__fspath__(path)
-    except Exception:
-        return ""  # then the message has the type
+    except Exception:  # somebody's code may raise anything; the message has the type then
+        return ""
     text = decoded(said) if type(said) is bytes else said if type(said) is str else ""
     return text if text.startswith("/") else ""
 
