@@ -97,13 +97,13 @@ class Scene:
             capture_output=True,
             text=True,
             cwd=options.pop("cwd", self.home),
-            timeout=30,
+            timeout=60,
             env={**os.environ, "TMPDIR": str(self.base / "tmp"), **options.pop("env", {})},
             **{**self.actor.options(), **options},
         )
 
     def remove(self) -> None:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while self.base.exists():
             assert time.monotonic() < deadline, f"{self.base} cannot be removed"
             # A keeper that just lost its run may be removing its layers at this moment.

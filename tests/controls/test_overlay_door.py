@@ -41,7 +41,7 @@ def test_process_is_killed_unless_its_end_is_known_to_be_fine(
         door.attend(process.pid)
         assert process.stdin is not None
         process.stdin.close()
-        assert process.wait(timeout=10) == status
+        assert process.wait(timeout=30) == status
     door.close()
     with open(reading) as stream:
         words = stream.read()
