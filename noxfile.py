@@ -29,7 +29,7 @@ def tests(session: nox.Session, pytest: str) -> None:
     [
         *("off", "hook", "manifest", "seal", "overlay", "auto", "launcher"),
         *("hook@root", "manifest@root", "seal@root", "overlay@root", "auto@root", "launcher@root"),
-        *("hook@n2", "auto@n2", "launcher@n2"),
+        *("hook@n2", "manifest@n2", "seal@n2", "overlay@n2", "auto@n2", "launcher@n2"),
     ],
 )
 def vectors(session: nox.Session, form: str) -> None:
