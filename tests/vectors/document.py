@@ -44,7 +44,7 @@ def render(table: Table) -> str:
     tried = {name: vector for name, vector in catalogue.items() if name in table}
     parts = [PREFACE.format(total=len(catalogue), tried=len(tried)), _summary(table, tried)]
     parts += [_escapes(table, tried, layers) for layers in GUARDED if any(shown(table[name], layers) for name in tried)]
-    parts += [_beyond(catalogue), _never_tried(catalogue, table), _long_table(table, tried)]
+    parts += [_elsewhere(table, tried), _beyond(catalogue), _never_tried(catalogue, table), _long_table(table, tried)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -109,6 +109,45 @@ def _escapes(table: Table, tried: dict[str, Vector], layers: str) -> str:
             lines += ["", f"**{kind}** ({sum(map(len, found.values()))})", ""]
             lines += [f"- {family}: {', '.join(sorted(names))}" for family, names in sorted(found.items())]
     return "\n".join(lines if len(lines) > 1 else [*lines, "", "Nothing."])
+
+
+def _elsewhere(table: Table, tried: dict[str, Vector]) -> str:
+    """Name what keeps the promise in one form and breaks it in another."""
+    lines = [
+        "## As root, with workers, on other Pythons",
+        "",
+        "Each layer set is recorded as an ordinary user, as root and with `-n 2`, and each of these on Python 3.11, 3.12 and 3.13.",
+    ]
+    for heading, promised in (
+        ("Falls short there, and not in the tables of this page", False),
+        ("Keeps the promise there, and not in the tables of this page", True),
+    ):
+        rows: dict[str, list[str]] = {}
+        for name in tried:
+            row = table[name]
+            for key, verdict in row.items():
+                ordinary = row.get(key.partition("@")[0])
+                if "@" in key and ordinary and is_promised(verdict) is promised is not is_promised(ordinary):
+                    rows.setdefault(key, []).append(f"`{name}`")
+        lines += ["", f"**{heading}**", ""]
+        lines += [
+            f"- {TITLES[key.partition('@')[0]]}, {_said(key)}: {', '.join(rows[key])}"
+            for key in sorted(rows, key=_order)
+        ]
+        lines += [] if rows else ["- nothing"]
+    return "\n".join(lines)
+
+
+def _order(key: str) -> tuple[int, str]:
+    return LAYER_SETS.index(key.partition("@")[0]), key
+
+
+def _said(key: str) -> str:
+    """What a key refines its layer set by, in words."""
+    return ", ".join(
+        "as root" if part == "root" else "`-n 2`" if part == "n2" else f"Python {part.removeprefix('py')}"
+        for part in key.split("@")[1:]
+    )
 
 
 def _beyond(catalogue: dict[str, Vector]) -> str:
