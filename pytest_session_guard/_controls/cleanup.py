@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 from pytest_session_guard._core.errors import LedgerError, NotCreatedByRunError
 from pytest_session_guard._core.records import Identity, is_marker_of
-from pytest_session_guard._core.removal import Fact, Kept, Removal, RemovalPlan, plan_removal
+from pytest_session_guard._core.removal import BESIDE, Fact, Kept, Removal, RemovalPlan, plan_removal
 from pytest_session_guard._core.zones import Zone, compile_glob
 from pytest_session_guard._host.directories import OpenDirectory, is_directory
 from pytest_session_guard._host.fsops import Raw, make_directory
@@ -306,7 +306,7 @@ def _remove_file(
         if problem.errno != errno.EXDEV:
             raise
         # Another file system: quarantined beside itself, under a name that nobody else uses.
-        where, quarantined = parent, f".session-guard-quarantine-{quarantined}"
+        where, quarantined = parent, f"{BESIDE}{quarantined}"
         parent.rename(name, where, quarantined)
     if where.holds_file(quarantined, identity):
         where.unlink(quarantined)

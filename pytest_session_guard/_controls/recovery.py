@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pytest_session_guard._core.records import Identity, iter_kind
+from pytest_session_guard._core.removal import BESIDE as QUARANTINED_BESIDE
 from pytest_session_guard._core.restoring import Now, Preimage, RestorePlan, Step, state_of
 from pytest_session_guard._host.copying import (
     copy_content,
@@ -279,7 +280,7 @@ def _in_quarantine(quarantine: str, homes: Mapping[str, str]) -> list[tuple[str,
     found = [(f"{quarantine}/{name}", homes.get(name, "")) for name in names]
     for name, home in homes.items():
         # On another file system than the run's directory artifacts are quarantined beside themselves.
-        beside = f"{home.rpartition('/')[0]}/.session-guard-quarantine-{name}"
+        beside = f"{home.rpartition('/')[0]}/{QUARANTINED_BESIDE}{name}"
         if _lstat(beside) is not None:
             found.append((beside, home))
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pytest_session_guard._core.records import Identity
 
@@ -20,6 +20,9 @@ NOT_ITS_PLACE = "it lies outside the places where the run may remove"
 THROUGH_SYMLINK = "a symlink is on the way to it"
 CHANGED_LATER = "it was changed after the run had ended"
 UNREADABLE = "what is in it cannot be listed"
+
+# What cannot be renamed into the run's directory is quarantined where it lies, under this and its name in quarantine.
+BESIDE: Final = ".session-guard-quarantine-"
 
 
 class Fact(NamedTuple):

@@ -90,6 +90,7 @@ class GuardRun:
         self.still_at_work = ""
         self.seen_by_others: set[str] = set()
         self.left_running: list[Mapping[str, Any]] = []
+        self.begun_removals: list[Mapping[str, Any]] = []
         self.emergency: Callable[[str, str], None] = self._shout
         self._expecting: list[list[Touch]] = []
         self._trials: list[Touch] | None = None
@@ -269,7 +270,14 @@ class GuardRun:
 
     def _everybodys_records(self) -> Iterator[Mapping[str, Any]]:
         """What all processes of the run wrote about ownership, other workers included."""
-        return (record for record in self.everybody.poll() if record.get("kind") not in ("touch", "preimage"))
+        for record in self.everybody.poll():
+            match record:
+                case {"kind": "touch" | "preimage"}:
+                    pass
+                case {"kind": "quarantine"}:
+                    self.begun_removals.append(record)
+                case _:
+                    yield record
 
     def _tell_emergencies(self) -> None:
         """What the hook could only shout about at the time: it refused, and could not say so in good order."""

@@ -35,6 +35,7 @@ from pytest_session_guard._run.remote import Invitation, fold
 from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
 from pytest_session_guard._run.summary import build_report
+from pytest_session_guard._run.unfinished import finish_removals
 from pytest_session_guard._run.walls import covered_places, writable_places
 
 if TYPE_CHECKING:
@@ -341,7 +342,9 @@ class SessionRun(GuardRun):
         """Remove the run's artifacts from shared places; without its ledger nothing is removed, and each is named."""
         try:
             self.ownership.ask_others()
-            return self.cleanup.clear_shared()
+            finished = finish_removals(self, self.begun_removals)
+            cleared = self.cleanup.clear_shared()
+            return Removed((*finished.removed, *cleared.removed), (*finished.kept, *cleared.kept))
         except LedgerError as problem:
             self.complain(problem)
             shared = [path for path in self.ownership.paths if self.policy.rule_for(path).zone is Zone.SHARED]

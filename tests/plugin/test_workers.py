@@ -295,3 +295,48 @@ def test_what_a_worker_cannot_judge_is_refused_and_told(make_project: MakeProjec
     assert (result.status, result.changes) == (1, {}), result.words
     assert said in result.stdout
     assert "notes.txt" in result.stdout
+
+
+# The worker dies between the rename into quarantine and the look at what is there.
+DIES_IN_A_REMOVAL = IMPORTS + (
+    "from pytest_session_guard._host.directories import OpenDirectory\n\n"
+    "SHARED = Path.home() / 'shared'\n\n"
+    "def test_removes(session_guard):\n"
+    "    cache = SHARED / 'cache'\n    cache.mkdir()\n    (cache / 'made.txt').write_text('x')\n"
+    "    OpenDirectory.holds_file = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)\n"
+    "    session_guard.remove(cache / 'made.txt')\n"
+)
+# Somebody outside puts a file of his own there in the very moment of the rename.
+BESET = (
+    "    rename = OpenDirectory.rename\n"
+    "    def beset(opened, *arguments):\n"
+    "        os.system(f'mv {SHARED}/foreign.txt {cache}/made.txt')\n        rename(opened, *arguments)\n"
+    "    OpenDirectory.rename = beset\n"
+)
+
+
+@pytest.mark.parametrize("layers", ["hook", "auto"])
+def test_removal_that_a_dead_worker_began_is_finished_by_the_run(make_project: MakeProject, layers: str) -> None:
+    project = make_project({"test_it.py": DIES_IN_A_REMOVAL}, {"shared/foreign.txt": "foreign"})
+
+    result = project.run("-n", "1", "--session-guard-share=~/shared", f"--session-guard-layers={layers}")
+
+    assert result.status == 1, result.words
+    assert [path.name for path in (project.home / "shared").iterdir()] == ["foreign.txt"], result.words
+    (run,) = (project.root / ".session_guard" / "runs").iterdir()
+    assert list((run / "quarantine").iterdir()) == []
+    assert result.report is not None
+    assert f"{project.home}/shared/cache/made.txt" in result.report["artifacts"]["removed"]
+
+
+def test_what_a_dead_worker_had_taken_by_mistake_is_put_back(make_project: MakeProject) -> None:
+    head, call, path = DIES_IN_A_REMOVAL.rpartition("    session_guard.remove")
+    suite = head + BESET + call + path
+    project = make_project({"test_it.py": suite}, {"shared/foreign.txt": "foreign"})
+
+    result = project.run("-n", "1", "--session-guard-share=~/shared", "--session-guard-layers=hook")
+
+    assert result.status == 1, result.words
+    made = project.home / "shared" / "cache" / "made.txt"
+    assert made.read_text() == "foreign", result.words
+    assert lines_of(result.stdout, f"kept '{made}': another object, put back")

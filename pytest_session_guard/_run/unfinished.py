@@ -1,0 +1,40 @@
+"""Removals that a process of the run began and did not live to finish."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_session_guard._controls.cleanup import Removed
+from pytest_session_guard._controls.recovery import apply_quarantine, plan_quarantine
+from pytest_session_guard._core.removal import BESIDE
+from pytest_session_guard._core.runs import quarantined_paths
+
+if TYPE_CHECKING:
+    from pytest_session_guard._run.guard import GuardRun
+
+RETURNED: Final = "another object, put back: a process of this run died while it had it in quarantine"
+
+
+def finish_removals(run: GuardRun, begun: Iterable[Mapping[str, Any]]) -> Removed:
+    """Empty the quarantine after workers and children that died: what is the run's own goes, the rest goes back.
+
+    One that lives on finds the same done already.
+
+    :param begun: what other processes of the run wrote down before they moved anything.
+    :raises LedgerError: what went cannot be written down.
+    """
+    homes = quarantined_paths(begun)
+    if not homes:
+        return Removed()
+    plan = plan_quarantine(f"{run.directory.path}/quarantine", homes, run.ownership.is_own)
+    # What has no home in those records was left there, and named, by this process.
+    done = apply_quarantine(replace(plan, uncertain=()))
+    removed = tuple(homes[path.rpartition("/")[2].removeprefix(BESIDE)] for path, _ in done.removals)
+    if removed:
+        run.journal.append({"kind": "removed", "paths": list(removed)})
+        for path in removed:
+            run.ownership.forget(path)
+    returned = tuple((home, RETURNED) for _, home in done.returns)
+    return Removed(removed, (*returned, *done.uncertain))
