@@ -122,6 +122,28 @@ def test_a_run_that_has_no_lock_yet_counts_as_alive(tmp_path: Path) -> None:
     assert is_alive(str(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("age_s", "entry", "alive"),
+    [(0, "", True), (59, "", True), (61, "", False), (-86400, "", True), (61, "policy-main.json", True)],
+    ids=["now", "of-this-minute", "earlier", "of-tomorrow", "not-empty"],
+)
+def test_a_run_that_never_got_its_lock_counts_as_alive_for_a_minute(
+    tmp_path: Path, age_s: int, entry: str, alive: bool
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    if entry:
+        (run / entry).touch()
+    made = time.time() - age_s
+    os.utime(run, (made, made))
+
+    assert is_alive(str(run)) is alive
+
+
+def test_a_run_directory_that_cannot_be_looked_into_counts_as_alive(tmp_path: Path) -> None:
+    assert is_alive(str(tmp_path / "gone"))
+
+
 def test_a_lock_that_is_no_file_counts_as_alive(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
 

@@ -160,6 +160,8 @@ def verdict(root: Path, known: dict[str, Any]) -> list[str]:
     clean_all(state)
     named: set[str] = set()
     for run in list_runs(state):
+        if not os.listdir(run.path):
+            continue  # killed before it had locked its directory, so it counts as alive for a while
         named |= {path for path, _ in run.kept}
         restore_run(run)
     wrong = [

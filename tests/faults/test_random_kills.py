@@ -92,9 +92,11 @@ def members(session: int) -> list[int]:
         if name.isdigit():
             try:
                 fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
+                # A process whose first thread is gone holds its files until the others are gone too.
+                is_over = fields[0] == "Z" and len(os.listdir(f"/proc/{name}/task")) < 2
             except OSError:
                 continue
-            if int(fields[3]) == session and fields[0] != "Z":
+            if int(fields[3]) == session and not is_over:
                 found.append(int(name))
     return sorted(found)
 

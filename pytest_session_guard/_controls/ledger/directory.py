@@ -44,6 +44,10 @@ class RunDirectory:
 
         :raises LedgerError: it cannot be made, is not ours, or cannot be locked.
         """
+        # Imported here: filelock brings asyncio along, 30 ms that `pytest --version` need not pay. And before the directory is
+        # made: without its lock nobody can tell whether the run lives.
+        import filelock  # noqa: F401
+
         try:
             make_state_directory(state_directory)
             started_ns = clock_ns(state_directory)
@@ -57,7 +61,6 @@ class RunDirectory:
         return run
 
     def _acquire(self) -> None:
-        # Imported here: filelock brings asyncio along, 30 ms that `pytest --version` need not pay.
         import filelock
 
         lock = filelock.FileLock(f"{self.path}/{LOCK_FILE}", fallback_to_soft=False, mode=0o600, thread_local=False)
