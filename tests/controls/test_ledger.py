@@ -124,8 +124,15 @@ def test_a_run_that_has_no_lock_yet_counts_as_alive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("age_s", "entry", "alive"),
-    [(0, "", True), (59, "", True), (61, "", False), (-86400, "", True), (61, "policy-main.json", True)],
-    ids=["now", "of-this-minute", "earlier", "of-tomorrow", "not-empty"],
+    [
+        (0, "", True),
+        (59, "", True),
+        (61, "", False),
+        (-86400, "", True),
+        (61, "policy-main.json", True),
+        (61, "closed.json", False),
+    ],
+    ids=["now", "of-this-minute", "earlier", "of-tomorrow", "not-empty", "closed"],
 )
 def test_a_run_that_never_got_its_lock_counts_as_alive_for_a_minute(
     tmp_path: Path, age_s: int, entry: str, alive: bool

@@ -49,7 +49,7 @@ def _is_stillborn(run_path: str) -> bool:
     """Whether a run was killed between making its directory and locking it, which takes it no minute."""
     try:
         age_ns = Raw.time_ns() - Raw.lstat(run_path).st_mtime_ns
-        return age_ns > STILLBORN_NS and not Raw.listdir(run_path)
+        return age_ns > STILLBORN_NS and {*Raw.listdir(run_path)} <= {CLOSED_FILE}
     except OSError:
         return False  # nobody can tell
 
