@@ -94,7 +94,7 @@ class Result:
     tests: Mapping[str, frozenset[str]]
     outcomes: Mapping[str, int]
     report: Mapping[str, Any] | None
-    changes: Mapping[str, tuple[str, ...]]
+    changes: dict[str, tuple[str, ...]]
 
     @property
     def words(self) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from pytest_session_guard._core.errors import ConfigurationError
-from pytest_session_guard._core.records import MARKER_FILE, MARKER_KEY, Identity
 from pytest_session_guard._core.settings import Line, Settings, is_glob
 from pytest_session_guard._core.zones import Pattern, Policy, Rule, Zone, is_within
-from pytest_session_guard._host.fsops import Raw, read_file, replace_file
-from pytest_session_guard._host.identity import identity_of, resolve_missing
+from pytest_session_guard._host.identity import resolve_missing
 
 # Directories and files that tools keep in a checkout for themselves; anything in them can be made again.
 TOOL_NAMES: Final = (
@@ -88,6 +85,7 @@ def capture(
     root = resolve_missing(rootdir)
     temporary = _temporary_directories()
     homes, notes = _homes(environ, temporary)
+    notes = (*notes, *_temporary_elsewhere(environ, temporary))
     cache = environ.get("XDG_CACHE_HOME") or (f"{homes[0]}/.cache" if homes else "")
     if sys.platform == "darwin" and homes:
         cache = f"{homes[0]}/Library/Caches"
@@ -115,6 +113,33 @@ def _temporary_directories() -> tuple[str, ...]:
     return tuple(dict.fromkeys(resolve_missing(os.path.abspath(path)) for path in found if os.path.isdir(path)))
 
 
+# What directories for temporary files are called, here or there.
+_SAYS_TEMPORARY: Final = re.compile(r"te?mp|scratch", re.IGNORECASE)
+
+
+def is_for_temporary_files(path: str, within: str = "") -> bool:
+    """Whether a directory is named as one for temporary files are.
+
+    :param within: what of the path says nothing; without it the last name alone counts.
+    """
+    said = path[len(within) :] if within and path != within else path.rpartition("/")[2]
+    return _SAYS_TEMPORARY.search(said) is not None
+
+
+def _temporary_elsewhere(environ: Mapping[str, str], temporary: Sequence[str]) -> list[str]:
+    """`tempfile` passes over a directory that it cannot write to, and says nothing."""
+    wanted = environ.get("TMPDIR") or ""
+    if not temporary or not wanted or resolve_missing(os.path.abspath(wanted)) == temporary[0]:
+        return []
+    return [f"TMPDIR={wanted} is not used ({_why_unusable(wanted)}): temporary files go to {temporary[0]}"]
+
+
+def _why_unusable(directory: str) -> str:
+    if not os.path.isdir(directory):
+        return "it is no directory"
+    return "it was set too late" if os.access(directory, os.W_OK | os.X_OK) else "it cannot be written to"
+
+
 def _homes(environ: Mapping[str, str], temporary: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     homes: list[str] = []
     notes: list[str] = []
@@ -122,7 +147,7 @@ def _homes(environ: Mapping[str, str], temporary: Sequence[str]) -> tuple[tuple[
         real = resolve_missing(candidate)
         if real == "/" or real in homes:
             continue
-        if real in temporary:
+        if real in temporary and is_for_temporary_files(real):
             notes.append(f"{candidate} is a temp directory, so it is not protected as a home")
             continue
         homes.append(real)
@@ -265,107 +290,9 @@ def _misplaced_shares(
     return tuple(notes)
 
 
-def check_outputs(policy: Policy, places: Places) -> None:
-    """Refuse what pytest was told to write into guarded places, before it does.
-
-    :raises ConfigurationError: an output, the base temp or the bytecode prefix lies over something that it would harm.
-    """
-    guarded = Policy(tuple(rule for rule in policy.rules if rule.source != OUTPUT_SOURCE), policy.patterns)
-    allowed = "a path in the rootdir, a temp directory or a place named in session_guard_free"
-    for out in places.outputs:
-        rule = guarded.rule_for(out.path)
-        if rule.zone in (Zone.PROTECTED, Zone.SHARED) and rule.prefix != "/":
-            raise ConfigurationError(
-                out.option, OUTPUT_SOURCE, f"points into a place that is {rule}, got {out.path!r}", allowed
-            )
-        if guarded.holds_guarded(out.path):
-            raise ConfigurationError(out.option, OUTPUT_SOURCE, f"lies over a guarded place, got {out.path!r}", allowed)
-    if places.basetemp:
-        _check_basetemp(guarded, places)
-
-
-def check_workdirs(policy: Policy, places: Places) -> None:
-    """A worker's directory becomes a workspace, as the rootdir is; what is real data must not become one that way.
-
-    :raises ConfigurationError: it is or holds a home or the rootdir, or lies in a declared place or in the ledger.
-    """
-    guarded = Policy(tuple(rule for rule in policy.rules if rule.source != OUTPUT_SOURCE), policy.patterns)
-    for path in places.workdirs:
-        problem = (
-            "lies over the rootdir" if is_within(places.rootdir, path) else _problem_of_workdir(guarded, places, path)
-        )
-        if problem:
-            raise ConfigurationError(
-                "--tx chdir=", OUTPUT_SOURCE, f"{problem}, got {path!r}", "a directory of its own for the worker"
-            )
-
-
-def _problem_of_workdir(guarded: Policy, places: Places, path: str) -> str:
-    rule = guarded.rule_for(path)
-    if any(is_within(home, path) for home in places.homes):
-        return "lies over a home"
-    if rule.zone in (Zone.PROTECTED, Zone.SHARED) and (rule.declared or rule.shown in (".git", ".session_guard")):
-        return f"points into a place that is {rule}"
-    return ""
-
-
-def with_usable_workdirs(settings: Settings, places: Places) -> Places:
-    """Without the directories that cannot be a workspace: on another host the server's place chose them, not the user."""
-    policy, _ = build_policy(settings, replace(places, workdirs=()))
-    return replace(
-        places, workdirs=tuple(path for path in places.workdirs if not _problem_of_workdir(policy, places, path))
-    )
-
-
-def _check_basetemp(guarded: Policy, places: Places) -> None:
-    """Refuse a base temp that holds anything the run did not make: pytest wipes it before the first test.
-
-    :raises ConfigurationError: it does, or it lies in or over a guarded place.
-    """
-    path = places.basetemp
-    problem = ""
-    rule = guarded.rule_for(path)
-    if rule.zone in (Zone.PROTECTED, Zone.SHARED) and rule.prefix != "/":
-        problem = f"points into a place that is {rule}"
-    elif lies_over(path, places) or guarded.holds_guarded(path):
-        problem = "lies over a guarded place"
-    elif os.path.lexists(path) and not is_basetemp_of_a_run(path):
-        problem = "holds what no guarded run made, and pytest would wipe it"
-    if problem:
-        raise ConfigurationError(
-            "--basetemp", OUTPUT_SOURCE, f"{problem}, got {path!r}",
-            "a directory that is absent, empty, or was the base temp of an earlier guarded run",
-        )  # fmt: skip
-
-
-def is_basetemp_of_a_run(path: str) -> bool:
-    """Whether a directory is empty, or is the very one that an earlier guarded run marked as its base temp."""
-    try:
-        if not Raw.listdir(path):
-            return True
-        said = json.loads(read_file(f"{path}/{MARKER_FILE}"))
-        return bool(Identity.parse(said["basetemp"]) == identity_of(path))
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def mark_basetemp(path: str, run_id: str) -> None:
-    """Write into a base temp which run made it, and which directory that was.
-
-    :raises OSError: it cannot be written.
-    """
-    content = {MARKER_KEY: {"run": run_id}, "basetemp": identity_of(path).to_json()}
-    replace_file(f"{path}/{MARKER_FILE}", json.dumps(content).encode())
-
-
 def removable_git_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The variables that send git elsewhere than it looks, where they are set."""
     return tuple(name for name in GIT_LOCATIONS if name in environ)
-
-
-def lies_over(path: str, places: Places) -> bool:
-    """Whether a directory is, or holds, the rootdir or a home."""
-    return any(is_within(held, path) for held in (places.rootdir, *places.homes))
 
 
 def zones_of(policy: Policy) -> list[dict[str, str]]:

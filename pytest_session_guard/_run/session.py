@@ -25,11 +25,12 @@ from pytest_session_guard._report.document import Report
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.artifacts import ArtifactDesk
 from pytest_session_guard._run.declarations import rules_of_hooks
+from pytest_session_guard._run.destinations import mark_basetemp
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.leftovers import Forks, leftovers_of
-from pytest_session_guard._run.places import expand, mark_basetemp
+from pytest_session_guard._run.places import expand
 from pytest_session_guard._run.redirects import RedirectDesk
 from pytest_session_guard._run.remote import Invitation, fold
 from pytest_session_guard._run.reports import write_report

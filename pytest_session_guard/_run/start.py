@@ -18,6 +18,7 @@ from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.canary import prove
+from pytest_session_guard._run.destinations import check_outputs, check_temporary, check_workdirs, with_usable_workdirs
 from pytest_session_guard._run.entering import Introduction, enter_layers, wall_plan
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
@@ -29,10 +30,7 @@ from pytest_session_guard._run.places import (
     Places,
     build_policy,
     capture,
-    check_outputs,
-    check_workdirs,
     removable_git_variables,
-    with_usable_workdirs,
     zones_of,
 )
 from pytest_session_guard._run.remote import Invitation
@@ -250,6 +248,7 @@ def prepare(request: StartRequest, environ: Mapping[str, str]) -> tuple[Places, 
         places = with_usable_workdirs(settings, places)
     policy, notes = build_policy(settings, places)
     if not request.worker:
+        check_temporary(policy, places, environ)
         check_outputs(policy, places)
         if request.invitation is None:
             check_workdirs(policy, places)

@@ -108,6 +108,65 @@ def test_wrong_value_in_the_environment_stops_the_run(make_project: MakeProject)
     assert_stopped(project, project.run(env={"SESSION_GUARD": "strict"}), "SESSION_GUARD", "environment", "'strict'")
 
 
+TEMP_DIRECTORIES_WITH_DATA = (
+    pytest.param(".chat", (), id="data"),
+    pytest.param("", (), id="home"),
+    pytest.param("tmp", ("--session-guard-protect=~/tmp",), id="declared"),
+    pytest.param("tmp", ("--session-guard-share=~/tmp",), id="shared"),
+)
+
+
+@pytest.mark.parametrize(("place", "args"), TEMP_DIRECTORIES_WITH_DATA)
+def test_temp_directory_that_is_somebodys_data_stops_the_run(
+    make_project: MakeProject, place: str, args: tuple[str, ...]
+) -> None:
+    project = make_project(FILES, {**HOME, "tmp": None})
+    directory = str(project.home / place).rstrip("/")
+
+    result = project.run(*args, env={"TMPDIR": directory})
+
+    # What `tempfile` tries the directory with, and what pytest captures output into, came and went before any plugin.
+    assert result.changes.pop(place or ".") == ("modified_ns",)
+    assert_stopped(project, result, "TMPDIR", "environment", repr(directory))
+
+
+def test_temp_directory_with_data_may_be_declared_free(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": "def test_it(tmp_path):\n    (tmp_path / 'x').touch()\n"})
+
+    result = project.run("--session-guard-free=~/.chat", env={"TMPDIR": f"{project.home}/.chat"})
+
+    assert (result.status, result.outcomes) == (0, {"passed": 1}), result.words
+    assert (project.home / ".chat" / "notes.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "content", [None, {"tmpa1b2": None, "pytest-of-somebody": None}], ids=["empty", "temporary-files"]
+)
+def test_temp_directory_of_any_name_without_data_is_free(
+    make_project: MakeProject, content: dict[str, None] | None
+) -> None:
+    files = {f"place/{name}": None for name in content or ()} or {"place": None}
+    project = make_project({"test_it.py": "def test_it(tmp_path):\n    (tmp_path / 'x').touch()\n"}, files)
+
+    result = project.run(env={"TMPDIR": f"{project.home}/place"})
+
+    assert (result.status, result.outcomes) == (0, {"passed": 1}), result.words
+
+
+@pytest.mark.parametrize("name", ["missing", "file"])
+def test_temp_directory_that_is_passed_over_is_said(make_project: MakeProject, name: str) -> None:
+    project = make_project(FILES, {"file": "x"})
+    wanted = f"{project.home}/{name}"
+
+    result = project.run(env={"TMPDIR": wanted})
+
+    assert result.status == 0, result.words
+    assert any(
+        f"TMPDIR={wanted} is not used (it is no directory): temporary files go to /tmp" in line
+        for line in result.header_lines
+    )
+
+
 def test_wrong_value_stops_a_run_with_workers_once(make_project: MakeProject) -> None:
     project = make_project(FILES)
 

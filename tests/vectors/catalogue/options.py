@@ -12,8 +12,6 @@ import pytest
 
 from ..vector import Scene, vector
 
-TMPDIR_IS_FREE = "the TMPDIR that a run is given is free by its meaning, also inside a protected place"
-
 
 def _make_temporary(s: Scene) -> None:
     s.held["request"].getfixturevalue("tmp_path")
@@ -77,12 +75,12 @@ def variable_addopts_basetemp(s: Scene) -> None:
     _make_temporary(s)
 
 
-@vector("option", environment=lambda s: {"TMPDIR": str(s.prot)}, beyond=TMPDIR_IS_FREE)
+@vector("option", environment=lambda s: {"TMPDIR": str(s.prot)})
 def variable_tmpdir(s: Scene) -> None:
     _make_temporary(s)
 
 
-@vector("option", environment=lambda s: {"TMPDIR": str(s.prot)}, beyond=TMPDIR_IS_FREE)
+@vector("option", environment=lambda s: {"TMPDIR": str(s.prot)})
 def variable_tmpdir_mkstemp(s: Scene) -> None:
     tempfile.mkstemp()
 
