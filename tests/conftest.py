@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 
 import pytest
@@ -9,6 +10,13 @@ from project import HOME, Account, MakeProject, Project
 
 BARE: tuple[str, ...] = ()
 TWO_WORKERS = ("-n", "2")
+
+
+def pytest_configure() -> None:
+    """Hear the signals that a background job of a shell, or `nohup`, is started deaf to: its children would be deaf as well."""
+    for number, heard in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, heard)
 
 
 @pytest.fixture(scope="session")

@@ -444,7 +444,7 @@ def test_thread_that_writes_after_its_test_is_seen_in_the_sink(world: World) -> 
     over = threading.Event()
 
     def write() -> None:
-        over.wait(10)
+        over.wait(60)
         paths.SESSION_DIR.mkdir(parents=True)
         paths.INDEX_FILE.write_text("late")
 
