@@ -6,6 +6,7 @@ Importing ctypes costs milliseconds, so whoever may do without kernel layers imp
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 from typing import Final
@@ -48,9 +49,12 @@ def syscall(number: int, *arguments: Argument, subject: str | None = None) -> in
 def call(name: str, *arguments: Argument, subject: str | None = None) -> int:
     """The result of a function of the C library that reports by -1 and errno.
 
-    :raises OSError: it reported an error.
+    :raises OSError: it reported an error, or this platform does not have it.
     """
-    return _checked(getattr(libc(), name)(*map(_widened, arguments)), subject)
+    function = getattr(libc(), name, None)
+    if function is None:
+        raise OSError(errno.ENOSYS, f"no {name} here", subject)
+    return _checked(function(*map(_widened, arguments)), subject)
 
 
 def _widened(argument: Argument) -> object:

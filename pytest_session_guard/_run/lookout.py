@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Lookout:
     """Watches the roots of the upper layers and the run's directory, so that nobody looks while nothing happens there.
 
-    What it cannot tell is answered with "look": without an overlay, in a forked child (which would take its parent's news
-    away), from the first change in a layer on (what is changed again deeper down moves no root), and once it failed.
+    Without an overlay only the run's other processes have news, and they write them into its directory. What it cannot tell is
+    answered with "look": in a forked child (which would take its parent's news away), from the first change in a layer on
+    (what is changed again deeper down moves no root), and once it failed.
     Inotify is silent about the flags ``d`` and ``A`` that ``chattr`` gives to a protected root itself; those are heard as
     tries, and where nobody hears tries, seen at the next look.
 
@@ -36,18 +37,19 @@ class Lookout:
         """Watch what is there by now; again after the walls grew."""
         self.end()
         self._walls = walls
-        if walls.overlay is None:
-            return
-        self._has_new_tries = walls.overlay.has_new_tries
-        # Imported here: it takes ctypes, which a run without kernel layers need not pay.
+        roots: tuple[str, ...] = ()
+        if walls.overlay is not None:
+            self._has_new_tries = walls.overlay.has_new_tries
+            roots = walls.overlay.upper_roots
+        # Imported here: it takes ctypes, which is for runs alone.
         from pytest_session_guard._host.notices import Notices
 
         try:
             self._notices = Notices()
-            for path in (*walls.overlay.upper_roots, *self._ledger_places()):
+            for path in (*roots, *self._ledger_places()):
                 self._notices.watch(path)
         except OSError:
-            self.end()  # the kernel gives each user so many; without, every phase has its look
+            self.end()  # no inotify here, or no more of it for this user: every phase has its look
 
     def _ledger_places(self) -> tuple[str, str, str]:
         """The run's directory, and those whose removal would take it along."""
@@ -75,7 +77,7 @@ class Lookout:
         if own:
             self.clear()
         yield
-        self._untouched = own and self._walls.overlay is not None and self._walls.overlay.is_untouched()
+        self._untouched = own and (self._walls.overlay is None or self._walls.overlay.is_untouched())
 
     def clear(self) -> None:
         """Forget the news, just before a look."""
