@@ -30,7 +30,7 @@ from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.leftovers import Forks, leftovers_of
-from pytest_session_guard._run.places import expand
+from pytest_session_guard._run.places import expand, zones_of
 from pytest_session_guard._run.redirects import RedirectDesk
 from pytest_session_guard._run.remote import Invitation, fold
 from pytest_session_guard._run.reports import write_report
@@ -110,6 +110,7 @@ class SessionRun(GuardRun):
                 [place for place in covered_places(self.policy, self.places) if place not in before],
             )
             self.lookout.begin(self.walls)
+            self.write_header()
             self.tell_children()
         self.redirects.declare(
             [str(text) for answer in redirects for text in answer or ()], "pytest_session_guard_redirects"
@@ -124,6 +125,14 @@ class SessionRun(GuardRun):
         """What this process's children need to know."""
         run = self.directory
         return Handover(run.path, run.run_id, run.started_ns, self.label, self.places.home, self.walls.address)
+
+    def write_header(self) -> None:
+        """Say in the ledger what the run is and which zones it goes by: whoever finishes it after a kill has nothing else.
+
+        :raises LedgerError: it cannot be written.
+        """
+        if self.is_controller:
+            self.directory.write_header({**self.header, "zones": zones_of(self.policy)})
 
     def tell_children(self) -> None:
         """Put the policy where the run's other processes find it.

@@ -31,7 +31,6 @@ from pytest_session_guard._run.places import (
     build_policy,
     capture,
     removable_git_variables,
-    zones_of,
 )
 from pytest_session_guard._run.remote import Invitation
 from pytest_session_guard._run.session import SessionRun
@@ -114,8 +113,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
         enter_layers(run, request.has_workers, outer, launch, ahead)
     run.root = Root.if_movable()
     run.header = header_of(run, request)
-    if run.is_controller:
-        run.directory.write_header({**run.header, "zones": zones_of(run.policy)})
+    run.write_header()
     environ[RUN_VARIABLE] = run.handover().encode()
     run.start_redirects(environ)
     _install_hook(run)

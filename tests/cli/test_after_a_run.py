@@ -163,11 +163,18 @@ def test_second():
 """
 
 
-@pytest.fixture
-def killed(make_project: MakeProject) -> Project:
-    """A project whose run was killed with an artifact in a shared zone."""
+DECLARES = """\
+def pytest_session_guard_zones(config):
+    return [("shared", "~/shared")]
+"""
+
+
+@pytest.fixture(params=["ini", "conftest"])
+def killed(make_project: MakeProject, request: pytest.FixtureRequest) -> Project:
+    """A project whose run was killed with an artifact in a zone that its ini file, or a hook in its conftest, shares."""
     ini = "[pytest]\nsession_guard_share =\n    ~/shared\n"
-    project = make_project({"test_it.py": LINGERS, "pytest.ini": ini}, {"shared/foreign.txt": "foreign\n"})
+    shares = {"pytest.ini": ini} if request.param == "ini" else {"conftest.py": DECLARES}
+    project = make_project({"test_it.py": LINGERS, **shares}, {"shared/foreign.txt": "foreign\n"})
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-p", "no:randomly"],
         cwd=project.root,
