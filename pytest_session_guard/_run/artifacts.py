@@ -105,6 +105,7 @@ class ArtifactDesk:
 
     def _or_write_down(self, operation: str, act: Callable[[], Removed]) -> Removed:
         self.run.ownership.ask_others()
+        self.run.insist_on_whole_journals()
         try:
             return act()
         except NotCreatedByRunError as problem:

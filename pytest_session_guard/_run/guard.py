@@ -279,6 +279,15 @@ class GuardRun:
                 case _:
                     yield record
 
+    def insist_on_whole_journals(self) -> None:
+        """Nothing is removed on the word of a ledger that somebody wrote into.
+
+        :raises LedgerError: a line in the middle of another process's journal is no record, or the journal cannot be read.
+        """
+        damaged = dict.fromkeys([*self.reader.damaged, *self.everybody.damaged])
+        if damaged:
+            raise LedgerError(self.directory.path, f"it is damaged: {', '.join(damaged)}")
+
     def _tell_emergencies(self) -> None:
         """What the hook could only shout about at the time: it refused, and could not say so in good order."""
         while self.broken:

@@ -352,6 +352,7 @@ class SessionRun(GuardRun):
         """Remove the run's artifacts from shared places; without its ledger nothing is removed, and each is named."""
         try:
             self.ownership.ask_others()
+            self.insist_on_whole_journals()
             finished = finish_removals(self, self.begun_removals)
             cleared = self.cleanup.clear_shared()
             return Removed((*finished.removed, *cleared.removed), (*finished.kept, *cleared.kept))

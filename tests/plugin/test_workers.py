@@ -340,3 +340,27 @@ def test_what_a_dead_worker_had_taken_by_mistake_is_put_back(make_project: MakeP
     made = project.home / "shared" / "cache" / "made.txt"
     assert made.read_text() == "foreign", result.words
     assert lines_of(result.stdout, f"kept '{made}': another object, put back")
+
+
+# Something writes into the journal of a living worker, in the middle.
+DAMAGES = IMPORTS + (
+    "from pytest_session_guard._host.fsops import OwnPath, Raw\n\n"
+    "SHARED = Path.home() / 'shared'\n\n"
+    "def test_makes():\n    for name in 'abc':\n        (SHARED / name).write_text('x')\n\n"
+    "def test_is_damaged():\n"
+    "    (journal,) = Path('.session_guard').glob('runs/*/journal-gw0-*')\n"
+    "    fd = Raw.open(OwnPath(journal), os.O_WRONLY)\n"
+    "    os.pwrite(fd, b'garbage', journal.read_bytes().index(b'/shared/b'))\n"
+    "    os.close(fd)\n"
+)
+
+
+def test_nothing_is_removed_on_the_word_of_a_workers_damaged_journal(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": DAMAGES}, {"shared/foreign.txt": "foreign"})
+
+    result = project.run("-n", "1", "--session-guard-share=~/shared", "--session-guard-layers=hook")
+
+    assert sorted(path.name for path in (project.home / "shared").iterdir()) == ["a", "b", "c", "foreign.txt"]
+    assert result.status == 1, result.words
+    assert lines_of(result.stdout, "guard-error", "it is damaged", " line ")
+    assert lines_of(result.stdout, f"kept '{project.home}/shared/a'", "it is damaged")
