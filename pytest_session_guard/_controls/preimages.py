@@ -2,6 +2,7 @@
 
 What is about to lose its name (unlink, rename away, rename over) gets a second name in the store: a hard link, no byte
 copied. What is about to be written in place is copied, as a reflink where the file system shares blocks, holes kept.
+A database is kept with its log or journal, which SQLite writes and deletes from C: the one means nothing without the other.
 The names in the store come from the object's identity, so that the processes of a run find what others kept without a lock.
 """
 
@@ -17,13 +18,15 @@ from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError, PreimageError
 from pytest_session_guard._core.records import Identity
-from pytest_session_guard._core.restoring import How, Preimage, state_of
+from pytest_session_guard._core.restoring import How, Preimage, side_files, state_of
 from pytest_session_guard._host.copying import copy_content, listed_xattrs
 from pytest_session_guard._host.directories import OpenDirectory
-from pytest_session_guard._host.fsops import OwnPath, Raw
+from pytest_session_guard._host.fsops import OwnPath, Raw, closing
 from pytest_session_guard._host.identity import identity_from_stat
 
 COPY_ATTEMPTS: Final = 3
+SQLITE_HEADER: Final = b"SQLite format 3\0"
+SMALLEST_PAGE: Final = 512
 COPY: Final = ".copy"
 
 
@@ -91,17 +94,58 @@ class Preimages:
         if held == "copy" or (held == "link" and removal):
             return
         name = store_name(path, identity)
+        sides = self._side_files(path, found, name)
         linked = _lstat(f"{self.directory}/{name}") is not None
         names = found.st_nlink - linked
         if _lstat(f"{self.directory}/{name}{COPY}") is not None:
             # Kept under another name of the object, by another process, or by another thread.
             self._record(path, found, "copy", copy=name + COPY, names=names)
-        elif removal and (linked or self._link(path, found, name)):
+        elif removal and (linked or self._link_with(sides, path, found, name)):
             self._record(path, found, "link", copy=name, names=names)
         else:
             # A second name is the object itself and would change with it: from now on the copy counts.
-            self._copy(path, found, name + COPY)
+            self._copy_with(sides, path, found, name + COPY)
             self._record(path, found, "copy", copy=name + COPY, names=names)
+
+    def _side_files(self, path: str, found: os.stat_result, name: str) -> dict[str, os.stat_result | None]:
+        """What SQLite keeps beside a database, there or not; nothing for anything else, nor once the run may have opened it.
+
+        :param name: of the database in the store.
+        """
+        # The size of a database is that of its pages; few other files need to be opened then.
+        if not stat.S_ISREG(found.st_mode) or found.st_size < SMALLEST_PAGE or found.st_size % SMALLEST_PAGE:
+            return {}
+        sides = {side: _lstat(side) for side in side_files(path)}
+        # Looked at in this order: whoever of the run kept the database first has not opened it before it stood in the store.
+        if any(_lstat(f"{self.directory}/{name}{end}") is not None for end in ("", COPY)) or not _is_database(path):
+            return {}
+        return {side: seen if seen is not None and stat.S_ISREG(seen.st_mode) else None for side, seen in sides.items()}
+
+    def _link_with(
+        self, sides: Mapping[str, os.stat_result | None], path: str, found: os.stat_result, name: str
+    ) -> bool:
+        self._keep_sides(sides, found, self._copy_all({side: seen for side, seen in sides.items() if seen is not None}))
+        return self._link(path, found, name)
+
+    def _copy_with(
+        self, sides: Mapping[str, os.stat_result | None], path: str, found: os.stat_result, name: str
+    ) -> None:
+        copied = self._copy_all({path: found, **{side: seen for side, seen in sides.items() if seen is not None}}, name)
+        self._keep_sides(sides, found, copied)
+
+    def _keep_sides(
+        self,
+        sides: Mapping[str, os.stat_result | None],
+        database: os.stat_result,
+        copied: Mapping[str, os.stat_result],
+    ) -> None:
+        for side in sides:
+            if side in copied:
+                seen = copied[side]
+                name = store_name(side, identity_from_stat(side, seen)) + COPY
+                self._record(side, seen, "copy", copy=name, names=seen.st_nlink)
+            else:
+                self._record(side, database, "absent")
 
     def _link(self, path: str, found: os.stat_result, name: str) -> bool:
         """Give the object a name in the store; ``False`` where links are not to be had."""
@@ -121,34 +165,58 @@ class Preimages:
             raise PreimageError(path, "was replaced while its pre-image was taken")
         return True
 
-    def _copy(self, path: str, found: os.stat_result, name: str) -> None:
+    def _copy_all(self, files: Mapping[str, os.stat_result], name: str = "") -> dict[str, os.stat_result]:
+        """Copies of files that belong together, as they were at one moment.
+
+        :param name: of the first in the store; the others have their own.
+        :returns: what each was when it was copied.
+        """
+        names = {path: store_name(path, identity_from_stat(path, found)) + COPY for path, found in files.items()}
+        if name:
+            names[next(iter(files))] = name
+        for path, found in files.items():
+            self._insist_on_copyable(path, found)
+        end = f".{Raw.getpid()}.{threading.get_native_id()}.tmp"
+        try:
+            copied = self._copy_at_rest(
+                files, {path: f"{self.directory}/{stored}{end}" for path, stored in names.items()}
+            )
+            with OpenDirectory(self.directory) as store:
+                # The first copy is the one from before any change: whoever made it has not changed anything until then.
+                for stored in reversed(names.values()):
+                    _publish(store, f"{stored}{end}", stored)
+        except BaseException:
+            # A KeyboardInterrupt too must not leave a torn copy that could pass for a pre-image.
+            for stored in names.values():
+                if _lstat(f"{self.directory}/{stored}{end}") is not None:
+                    Raw.unlink(OwnPath(f"{self.directory}/{stored}{end}"))
+            raise
+        return copied
+
+    def _insist_on_copyable(self, path: str, found: os.stat_result) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise PreimageError(path, "is no regular file, so it cannot be copied")
         needed = min(found.st_size, found.st_blocks * 512)
         if needed > self.limit_bytes:
             raise PreimageError(path, f"takes {needed} bytes, more than the limit of {self.limit_bytes}")
-        beside = f"{self.directory}/{name}.{Raw.getpid()}.{threading.get_native_id()}.tmp"
-        try:
-            self._copy_at_rest(path, found, beside)
-            with OpenDirectory(self.directory) as store:
-                # The first copy is the one from before any change: whoever made it has not changed anything until then.
-                store.move_if_free(beside.rpartition("/")[2], store, name)
-        except FileExistsError:
-            Raw.unlink(OwnPath(beside))
-        except BaseException:
-            # A KeyboardInterrupt too must not leave a torn copy that could pass for a pre-image.
-            if _lstat(beside) is not None:
-                Raw.unlink(OwnPath(beside))
-            raise
 
-    def _copy_at_rest(self, path: str, found: os.stat_result, target: str) -> None:
+    def _copy_at_rest(
+        self, files: Mapping[str, os.stat_result], targets: Mapping[str, str]
+    ) -> dict[str, os.stat_result]:
         for _ in range(COPY_ATTEMPTS):
-            before, after = copy_content(path, target)
-            if (before.st_dev, before.st_ino) != (found.st_dev, found.st_ino):
-                raise PreimageError(path, "was replaced while its pre-image was taken")
-            if state_of(before) == state_of(after):
-                return
-        raise PreimageError(path, "is being changed by something else all the time")
+            copied: dict[str, os.stat_result] = {}
+            moved = False
+            for path, found in files.items():
+                before, after = copy_content(path, targets[path])
+                if (before.st_dev, before.st_ino) != (found.st_dev, found.st_ino):
+                    raise PreimageError(path, "was replaced while its pre-image was taken")
+                moved |= state_of(before) != state_of(after)
+                copied[path] = before
+            if len(files) > 1:
+                moved |= any(state_of(before) != state_of(_lstat(path)) for path, before in copied.items())
+            if not moved:
+                return copied
+        raise PreimageError(next(iter(files)), "is being changed by something else all the time")
 
     def _record(
         self, path: str, found: os.stat_result, how: How, *, copy: str = "", target: str = "", names: int = 1
@@ -186,6 +254,22 @@ def store_name(path: str, identity: Identity) -> str:
     if identity.handle is not None:
         return f"{number}-of-{zlib.crc32(identity.handle.encode()):08x}"  # a handle may be too long for a name
     return f"{number}-at-{zlib.crc32(os.fsencode(path)):08x}"
+
+
+def _publish(store: OpenDirectory, beside: str, name: str) -> None:
+    try:
+        store.move_if_free(beside, store, name)
+    except FileExistsError:
+        store.unlink(beside)
+
+
+def _is_database(path: str) -> bool:
+    flags = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with closing(Raw.open(OwnPath(path), flags)) as fd:
+            return Raw.read(fd, len(SQLITE_HEADER)) == SQLITE_HEADER
+    except OSError:
+        return False  # what cannot be read cannot be copied either, which is said there
 
 
 def _lstat(path: str) -> os.stat_result | None:

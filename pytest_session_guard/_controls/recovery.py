@@ -66,6 +66,8 @@ class Restorer:
         stored = _lstat(f"{self.store}/{image.copy}") if image.copy else None
         usable = not image.copy or (stored is not None and (image.how == "link" or stored.st_size == image.size))
         found = _lstat(image.path)
+        if image.how == "absent":
+            return Now(state_of(found), same=found is None)
         same = found is not None and _is_same(image, found, f"{self.store}/{image.copy}", stored)
         return Now(state_of(found), same, usable)
 
@@ -80,6 +82,8 @@ class Restorer:
                 if step.preimage.how == "directory":
                     self._make_directory(step)
                     directories.append(step.preimage)
+                elif step.action == "remove":
+                    aside.append((step.preimage.path, self._set_aside(step.preimage.path)))
                 else:
                     self._bring_back(step, aside)
                     restored.append(step.preimage.path)
@@ -91,6 +95,11 @@ class Restorer:
             restored.append(image.path)
             kept += [(image.path, f"its {what} could not be brought back") for what in missed]
         return Restored(tuple(restored), tuple(aside), tuple(kept))
+
+    def _set_aside(self, path: str) -> str:
+        directory, _, name = path.rpartition("/")
+        with OpenDirectory(directory or "/") as parent:
+            return self._move_aside(parent, name)
 
     def _make_directory(self, step: Step) -> None:
         if step.action == "create":

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from pytest_session_guard._core.records import Identity, iter_kind
 
-How = Literal["link", "copy", "symlink", "directory"]
-Action = Literal["create", "replace", "metadata"]
+How = Literal["link", "copy", "symlink", "directory", "absent"]
+Action = Literal["create", "replace", "metadata", "remove"]
 
 # (device, inode, size, mtime_ns, ctime_ns) of an object; None is "nothing stands there".
 State = tuple[int, int, int, int, int] | None
@@ -25,6 +25,14 @@ LAST_BREATH_NS: Final = 2_000_000_000
 CHANGED_SINCE: Final = "it was changed after the run; the run's pre-image is older"
 AS_IT_WAS: Final = "it is as it was before the run"
 COPY_GONE: Final = "its pre-image is gone or damaged"
+BELONGS_TO: Final = "it belongs to {!r}, which is left alone: {}"
+# What SQLite needs beside a database to read it; the shared index (-shm) is made anew.
+SIDE_FILES: Final = ("-wal", "-journal")
+
+
+def side_files(path: str) -> tuple[str, ...]:
+    """Where SQLite keeps the log and the journal of a database."""
+    return tuple(f"{path}{end}" for end in SIDE_FILES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +40,8 @@ class Preimage:
     """What stood at a path before the run changed it.
 
     :param copy: its name in the run's store; ``""`` for directories and symlinks, whose record is all there is.
-    :param how: ``link``: the object itself, under another name; ``copy``: its bytes.
+    :param how: ``link``: the object itself, under another name; ``copy``: its bytes; ``absent``: nothing stood there, and what
+        the run left there would be taken for a part of a database that comes back.
     :param names: how many hard links it had, without the store's.
     :param xattrs: extended attributes, values in base64.
     :param target: where a symlink points.
@@ -98,7 +107,7 @@ class Step:
     """One object to bring back.
 
     :param action: ``create``: its name is free; ``replace``: what the run left goes aside; ``metadata``: mode, owner,
-        times and attributes alone.
+        times and attributes alone; ``remove``: what the run left goes aside, and nothing comes in its place.
     """
 
     action: Action
@@ -114,7 +123,7 @@ class RestorePlan:
 
     def lines(self) -> list[str]:
         """The plan for people, one line an object."""
-        words = {"create": "restore ", "replace": "put back", "metadata": "reset   "}
+        words = {"create": "restore ", "replace": "put back", "metadata": "reset   ", "remove": "set aside"}
         back = [f"{words[step.action]} {step.preimage.path!r}" for step in self.steps]
         return [*back, *(f"leave    {path!r}: {reason}" for path, reason in self.kept)]
 
@@ -133,6 +142,9 @@ def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
         (Preimage.parse(record) for record in iter_kind(records, "preimage")), key=lambda image: image.time_ns
     )
     for image in found:
+        if image.how == "absent":
+            latest.setdefault(image.path, image)
+            continue
         if image.identity in made:
             continue
         # Size, mode and times are those of the first record: later ones were taken when the object had changed already.
@@ -142,13 +154,19 @@ def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
         if original.path != image.path and image.names < 2:
             continue
         before = latest.get(image.path)
-        if before is None or before.identity != image.identity:
+        if before is None or (before.identity != image.identity and before.how != "absent"):
             latest[image.path] = replace(original, path=image.path, how=image.how, copy=image.copy, target=image.target)
     # What was linked first and written to afterwards, maybe under another name, was copied in between.
     for path, image in latest.items():
         if image.how == "link" and image.identity in copies:
             latest[path] = replace(image, how="copy", copy=copies[image.identity])
     return sorted(latest.values(), key=lambda image: (image.path.count("/"), image.path))
+
+
+def changed_paths(records: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Paths of which a pre-image was kept, in order."""
+    images = iter_kind(records, "preimage")
+    return list(dict.fromkeys(str(record["path"]) for record in images if record.get("how") != "absent"))
 
 
 def left_states(records: Iterable[Mapping[str, Any]]) -> dict[str, State]:
@@ -180,9 +198,13 @@ def plan_restore(
     """
     steps: list[Step] = []
     kept: list[tuple[str, str]] = []
-    for image in preimages:
-        now = look(image)
-        reason = _reason_to_leave(image, now, left, last_sign_ns, force=force)
+    seen = [(image, look(image)) for image in preimages]
+    reasons = {image.path: _reason_to_leave(image, now, left, last_sign_ns, force=force) for image, now in seen}
+    _hold_databases_together(reasons)
+    for image, now in seen:
+        reason = reasons[image.path]
+        if image.how == "absent" and reason == AS_IT_WAS:
+            continue  # nothing stood there, and nothing does
         if reason:
             kept.append((image.path, reason))
         else:
@@ -190,7 +212,20 @@ def plan_restore(
     return RestorePlan(tuple(steps), tuple(kept))
 
 
+def _hold_databases_together(reasons: dict[str, str]) -> None:
+    """A database with the log of another moment is damaged: where one of them is left alone, all are."""
+    for path in list(reasons):
+        parts = [part for part in (path, *side_files(path)) if part in reasons]
+        stays = next((part for part in parts if reasons[part] not in ("", AS_IT_WAS)), "")
+        if len(parts) > 1 and stays:
+            for part in parts:
+                if part != stays and reasons[part] == "":
+                    reasons[part] = BELONGS_TO.format(stays, reasons[stays])
+
+
 def _action(image: Preimage, now: Now) -> Action:
+    if image.how == "absent":
+        return "remove"
     if now.state is None:
         return "create"
     return "metadata" if image.how == "directory" else "replace"

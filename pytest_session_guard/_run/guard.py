@@ -259,6 +259,8 @@ class GuardRun:
             match record:
                 case {"kind": "touch"}:
                     self._learned.append(record)
+                case {"kind": "preimage", "how": "absent"}:
+                    pass
                 case {"kind": "preimage", "path": str() as path}:
                     self.preserved.setdefault(path, "")
                 case {"kind": "seen", "path": str() as path}:

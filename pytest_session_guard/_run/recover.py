@@ -22,7 +22,7 @@ from pytest_session_guard._controls.recovery import (
 )
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.removal import NOT_RECORDED, RemovalPlan
-from pytest_session_guard._core.restoring import RestorePlan, left_states, plan_restore, preimages_of
+from pytest_session_guard._core.restoring import RestorePlan, left_states, plan_restore, preimages_of, side_files
 from pytest_session_guard._core.runs import ALIVE, PastRun, RecordedArtifacts, quarantined_paths
 from pytest_session_guard._core.zones import Zone, is_within
 from pytest_session_guard._run.tidying import unfinished_runs
@@ -90,7 +90,7 @@ def plan_restore_run(run: PastRun, paths: Iterable[str] = (), *, force: bool = F
     images = [
         image
         for image in preimages_of(run.records)
-        if not chosen or any(is_within(image.path, path) for path in chosen)
+        if not chosen or any(is_within(image.path, one) for path in chosen for one in (path, *side_files(path)))
     ]
     if run.foreign or run.alive:
         return RestorePlan(kept=tuple((image.path, run.obstacle) for image in images))
@@ -123,7 +123,7 @@ def undo_changes(run: PastRun, paths: Iterable[str]) -> Restored:
     :param run: the run, read after its last change.
     :param paths: what must be as before.
     """
-    chosen = set(paths)
+    chosen = {one for path in paths for one in (path, *side_files(path))}
     images = [image for image in preimages_of(run.records) if image.path in chosen]
     restorer = _restorer(run)
     return restorer.apply(plan_restore(images, restorer.look, {}, run.last_sign_ns, force=True))

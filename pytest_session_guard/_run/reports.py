@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pytest_session_guard._core.records import REPORT_SCHEMA, Touch, iter_kind
+from pytest_session_guard._core.restoring import changed_paths
 from pytest_session_guard._core.runs import PastRun, RecordedArtifacts
 from pytest_session_guard._host.fsops import make_directory, read_file, replace_file
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
@@ -110,7 +111,7 @@ def unfinished_report(
             "created": RecordedArtifacts(records).candidates,
             "removed": [],
             "kept": [],
-            "preserved": sorted({str(record["path"]) for record in iter_kind(records, "preimage")}),
+            "preserved": sorted(changed_paths(records)),
         },
         "violations": sum(touch.get("violation") is True for touch in touches),
         "verdict": "violated",

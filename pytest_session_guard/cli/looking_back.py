@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.records import Touch, iter_kind
+from pytest_session_guard._core.records import Touch
+from pytest_session_guard._core.restoring import changed_paths
 from pytest_session_guard._core.runs import RecordedArtifacts
 from pytest_session_guard._report.text import section, shown_path
 from pytest_session_guard.cli.console import FINE, NOT_DONE, VIOLATED, Commands, counted, print_error, say, say_json
@@ -139,7 +140,7 @@ def _as_json(run: PastRun) -> dict[str, Any]:
         "command": run.header.get("command"),
         "violations": _violations(run),
         "created": run.count("created"),
-        "preimages": run.count("preimage"),
+        "preimages": len(changed_paths(run.records)),
         "kept": [{"path": path, "reason": reason} for path, reason in run.kept],
         "damaged": list(run.damaged),
         "foreign": run.foreign,
@@ -158,8 +159,9 @@ def _line(run: PastRun) -> str:
     if run.foreign:
         return f"{run.run_id}  foreign  {run.foreign}"
     facts = [counted(_violations(run), "violation"), f"{run.count('created')} made"]
-    if run.count("preimage"):
-        facts.append(f"{run.count('preimage')} to restore")
+    changed = len(changed_paths(run.records))
+    if changed:
+        facts.append(f"{changed} to restore")
     if run.damaged:
         facts.append("ledger damaged")
     facts.append(_size(run.size_bytes))
@@ -197,8 +199,7 @@ def _account(run: PastRun) -> Iterator[str]:
         "made, or about to be made when it died:" if run.state == "killed" else "made:",
         RecordedArtifacts(run.records).candidates,
     )
-    changed = dict.fromkeys(str(record["path"]) for record in iter_kind(run.records, "preimage"))
-    yield from _paths(f"can be brought back (session-guard restore {run.run_id}):", list(changed))
+    yield from _paths(f"can be brought back (session-guard restore {run.run_id}):", changed_paths(run.records))
     if run.kept:
         yield "kept:"
         yield from (f"  {shown_path(path)}: {reason}" for path, reason in run.kept)

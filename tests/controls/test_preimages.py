@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from artifact_scene import LIMIT_BYTES, Scene
@@ -350,6 +352,94 @@ def test_what_cannot_be_read_is_refused(scene: Scene) -> None:
 
     with pytest.raises(PreimageError, match="Permission denied"):
         scene.keep(path)
+
+
+# Databases
+
+
+def database(path: Path) -> sqlite3.Connection:
+    """A database with one row in its main file and one that only its log has, as long as it is open."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE talk (words)")
+    connection.execute("INSERT INTO talk VALUES ('old words')")
+    connection.commit()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("INSERT INTO talk VALUES ('newest words')")
+    connection.commit()
+    return connection
+
+
+def parts(scene: Scene) -> dict[str, str]:
+    return {os.path.basename(image.path): image.how for image in kept(scene)}
+
+
+@pytest.mark.parametrize(("removal", "how"), [(False, "copy"), (True, "link")])
+def test_a_database_is_kept_with_its_log(scene: Scene, removal: bool, how: str) -> None:
+    connection = database(scene.work / "chat.db")
+    log = (scene.work / "chat.db-wal").read_bytes()
+
+    scene.keep(scene.work / "chat.db", removal=removal)
+    connection.close()
+
+    assert not (scene.work / "chat.db-wal").exists()
+    assert parts(scene) == {"chat.db": how, "chat.db-journal": "absent", "chat.db-wal": "copy"}
+    assert log in [stored(scene, image).read_bytes() for image in kept(scene) if image.path.endswith("-wal")]
+
+
+def test_a_log_that_the_run_made_beside_a_database_is_no_preimage(scene: Scene) -> None:
+    path = scene.work / "chat.db"
+    database(path).close()
+    scene.keep(path)
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO talk VALUES ('by the run')")
+    connection.commit()
+
+    for other in (scene.preimages, Preimages(scene.preimages.directory, LIMIT_BYTES, scene.journal.append)):
+        other.keep(str(path), path.lstat(), False)
+
+    assert parts(scene) == {"chat.db": "copy", "chat.db-journal": "absent", "chat.db-wal": "absent"}
+    connection.close()
+
+
+@pytest.mark.parametrize("content", [b"x" * 4096, b"SQLite format 3\0", b""])
+def test_what_only_looks_like_a_database_is_kept_alone(scene: Scene, content: bytes) -> None:
+    put(scene.work / "a-wal")
+    scene.keep(put(scene.work / "a", content))
+
+    assert parts(scene) == {"a": "copy"}
+
+
+def test_a_database_whose_log_is_written_to_meanwhile_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_session_guard._controls import preimages
+
+    connection = database(scene.work / "chat.db")
+    copy_content = preimages.copy_content
+
+    def copy_while_somebody_talks(source: str, target: str) -> tuple[os.stat_result, os.stat_result]:
+        if source.endswith("-wal"):
+            return copy_content(source, target)
+        copied = copy_content(source, target)
+        with (scene.work / "chat.db-wal").open("ab") as file:
+            file.write(b"more")
+        return copied
+
+    monkeypatch.setattr(preimages, "copy_content", copy_while_somebody_talks)
+    monkeypatch.setattr(preimages.Preimages, "_copy_at_rest", _log_first(preimages.Preimages._copy_at_rest))
+
+    with pytest.raises(PreimageError, match="all the time"):
+        scene.keep(scene.work / "chat.db")
+    assert list(Path(scene.preimages.directory).iterdir()) == []
+    connection.close()
+
+
+def _log_first(copy: Any) -> Any:
+    """The order in which a change between the two copies would go unseen if each were compared with itself alone."""
+
+    def copy_reversed(self: Preimages, files: dict[str, os.stat_result], targets: dict[str, str]) -> Any:
+        return copy(self, dict(reversed(files.items())), targets)
+
+    return copy_reversed
 
 
 def test_how_things_are_left_is_written_down(scene: Scene) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -231,6 +232,92 @@ def test_all_names_of_a_hard_linked_file_get_their_content_back(scene: Scene) ->
     assert (path.read_bytes(), alias.read_bytes()) == (b"there before", b"there before")
     assert path.samefile(alias)
     assert [Path(place).read_bytes() for _, place in done.aside] == [b"changed"]
+
+
+def talk(path: Path, words: str) -> sqlite3.Connection:
+    """A database that has these words in its log, as long as it is open."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("CREATE TABLE IF NOT EXISTS talk (words)")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.execute("INSERT INTO talk VALUES (?)", [words])
+    connection.commit()
+    return connection
+
+
+def words_in(path: Path) -> list[str]:
+    connection = sqlite3.connect(path)
+    try:
+        return [words for (words,) in connection.execute("SELECT words FROM talk")]
+    finally:
+        connection.close()
+
+
+def leave_as_a_kill_would(connection: sqlite3.Connection, path: Path) -> None:
+    """The files as they are now, whatever closing the connection does to them."""
+    files = {name: name.read_bytes() for name in path.parent.glob(f"{path.name}*")}
+    connection.close()
+    for name, content in files.items():
+        name.write_bytes(content)
+
+
+def test_a_database_comes_back_with_what_only_its_log_had(scene: Scene) -> None:
+    path = scene.work / "chat.db"
+    leave_as_a_kill_would(talk(path, "a real conversation"), path)
+    scene.keep(path)
+    talk(path, "by the run").close()
+    assert not (scene.work / "chat.db-wal").exists()
+
+    restore_run(ended(scene))
+
+    assert words_in(path) == ["a real conversation"]
+
+
+def test_the_log_that_a_killed_run_left_is_not_taken_for_one_of_the_database_that_comes_back(scene: Scene) -> None:
+    path = scene.work / "chat.db"
+    talk(path, "a real conversation").close()
+    scene.keep(path)
+    leave_as_a_kill_would(talk(path, "by the run"), path)
+    path.chmod(0o600)
+
+    done = restore_run(killed(scene))
+
+    assert [Path(one).name for one, _ in done.aside if one.endswith("-wal")] == ["chat.db-wal"]
+    assert words_in(path) == ["a real conversation"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_database_with_a_newer_log_is_left_alone_as_a_whole(scene: Scene, force: bool) -> None:
+    path = scene.work / "chat.db"
+    talk(path, "a real conversation").close()
+    scene.keep(path)
+    talk(path, "by the run").close()
+    run = ended(scene)
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO talk VALUES ('newer words')")
+    connection.commit()
+
+    done = restore_run(run, force=force)
+
+    assert ("newer words" in words_in(path)) is not force
+    connection.close()
+    assert [(Path(one).name, why == CHANGED_SINCE) for one, why in done.kept] == (
+        [] if force else [("chat.db", False), ("chat.db-wal", True)]
+    )
+
+
+def test_a_database_that_is_asked_for_comes_with_its_log(scene: Scene) -> None:
+    path = scene.work / "chat.db"
+    leave_as_a_kill_would(talk(path, "a real conversation"), path)
+    other = scene.keep(put(scene.work / "other"))
+    scene.keep(path)
+    other.write_bytes(b"changed")
+    talk(path, "by the run").close()
+
+    restore_run(ended(scene), [str(path)])
+
+    assert words_in(path) == ["a real conversation"]
+    assert other.read_bytes() == b"changed"
 
 
 def test_an_object_that_lives_on_under_another_name_is_copied_back(scene: Scene) -> None:
