@@ -2,7 +2,8 @@
 
 The hook is asked before a creation happens, so the new object's identity is not known yet. The intent goes to the journal
 at once; the object is looked at a moment later (at the next touch, or at the end of the test) and counts as ours only when
-its birth lies between the intent and a short while after. What cannot be settled so is not ours: it is kept, and named.
+its birth lies between the intent and a short while after, and nothing else came to its name meanwhile. What cannot be
+settled so is not ours: it is kept, and named.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from pytest_session_guard._core.records import Identity
+from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.fsops import Raw, stamp_clock_ns
 from pytest_session_guard._host.identity import identity_from_stat
 
@@ -41,13 +43,20 @@ class Ownership:
 
     :param journal: writes a record, or raises `LedgerError`.
     :param others: new records of the run's other processes; asked only before something is refused.
+    :param arrivals: tells what came to names that were about to be created.
     """
 
     def __init__(
-        self, journal: Callable[[Mapping[str, Any]], None], others: Callable[[], Iterable[Mapping[str, Any]]]
+        self,
+        journal: Callable[[Mapping[str, Any]], None],
+        others: Callable[[], Iterable[Mapping[str, Any]]],
+        arrivals: Arrivals | None = None,
     ) -> None:
         self._journal = journal
         self._others = others
+        self._arrivals = arrivals or Arrivals(lambda path: False)
+        # How many objects had each name that is pending since it was announced; one that was moved there counts as a second.
+        self._came: dict[str, int] = {}
         self._pending: dict[str, tuple[int, bool]] = {}
         # No locks: a child that is forked while another thread holds one could never take it again.
         self._leaving: deque[tuple[str, str]] = deque()
@@ -65,6 +74,8 @@ class Ownership:
         """
         # What was announced before is there by now: recorded at once, a kill leaves only the last one uncertain.
         self.settle()
+        self._came.pop(path, None)
+        self._arrivals.expect(path)
         self._journal({"kind": "intent", "path": path, "directory": directory})
         self._pending[path] = (stamp_clock_ns(), directory)
 
@@ -80,9 +91,13 @@ class Ownership:
         """
         # An intent stays listed until its object is claimed, and for a while when there is none yet: another thread may
         # be between its audit event and its system call, or ask about its file while this one claims it.
+        for path, moved in self._arrivals.take():
+            if path in self._pending:
+                self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
         for path, intent in list(self._pending.items()):
             if self._settle_one(path, *intent) and self._pending.get(path) is intent:
                 self._pending.pop(path, None)
+                self._came.pop(path, None)
         self._settle_leaving()
 
     def _settle_one(self, path: str, intended_ns: int, directory: bool) -> bool:
@@ -95,6 +110,8 @@ class Ownership:
         # With a second name it may be an object that somebody else made a moment before.
         only_name = found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
         if self.is_own(identity) is not True:
+            if self._came.get(path, 0) > 1:
+                return True  # somebody replaced it, or was faster
             # Without a birth time the change time is the best there is: it cannot be set from outside.
             made_ns = found.st_ctime_ns if identity.birth_ns is None else identity.birth_ns
             if not (only_name and is_just_made(made_ns, intended_ns)):

@@ -25,10 +25,12 @@ class Notices:
     whichever process, also in native code. It does not tell what happens deeper, nor of the flags ``d`` and ``A`` of
     ``chattr``.
 
+    :param happenings: the events to be told of, as inotify numbers them.
     :raises OSError: the kernel gives no more instances to this user.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, happenings: int = _HAPPENINGS) -> None:
+        self._happenings = happenings
         flags = os.O_NONBLOCK | os.O_CLOEXEC
         low = syscalls.call("inotify_init1", flags)
         # Tests close and reopen low numbers, and count them.
@@ -39,12 +41,13 @@ class Notices:
         self._poll: Callable[[int], list[tuple[int, int]]] = poll.poll
         self._read, self._readlink = os.read, os.readlink
 
-    def watch(self, path: str) -> None:
+    def watch(self, path: str) -> int:
         """Watch a directory; ``/proc/self/fd/N`` names one that has no path.
 
+        :returns: the number by which events name it, always the same for one directory.
         :raises OSError: it cannot be watched.
         """
-        syscalls.call("inotify_add_watch", self._fd, os.fsencode(path) + b"\0", _HAPPENINGS, subject=path)
+        return syscalls.call("inotify_add_watch", self._fd, os.fsencode(path) + b"\0", self._happenings, subject=path)
 
     def has_news(self) -> bool:
         """Whether anything happened since `clear`; what cannot be told counts as news."""
@@ -58,17 +61,22 @@ class Notices:
 
         :returns: whether this still works; a test that closes every descriptor ends it.
         """
+        return self.take() is not None
+
+    def take(self) -> bytes | None:
+        """What happened, as the kernel writes it down (inotify(7)); ``None`` once this works no more."""
+        pieces: list[bytes] = []
         try:
             # Under the number may be something else by now, whose bytes are not ours to read.
             if self._readlink(f"/proc/self/fd/{self._fd}") != _OWN_LINK:
-                return False
+                return None
             while self.has_news():
-                self._read(self._fd, _CHUNK_BYTES)
+                pieces.append(self._read(self._fd, _CHUNK_BYTES))
         except BlockingIOError:
-            return True  # another thread has read it
+            pass  # another thread has read it
         except OSError:
-            return False
-        return True
+            return None
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Watch no more."""

@@ -22,6 +22,7 @@ from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, counts, is_within
+from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers
 from pytest_session_guard._report.text import entry
@@ -80,7 +81,7 @@ class GuardRun:
         self.journal = Journal(self.directory.path, self.label)
         self.reader = JournalReader(self.directory.path, self.label, skip=self.journal.names)
         self.everybody = JournalReader(self.directory.path, skip=self.journal.names)
-        self.ownership = Ownership(self.journal.append, self._everybodys_records)
+        self.ownership = Ownership(self.journal.append, self._everybodys_records, Arrivals(self._is_shared))
         self.locator = Locator(self.policy, self.hint)
         self.gate = Gate(self.policy, self.locator, self._ports())
         self.on_late: Callable[[Touch], None] = lambda touch: None
@@ -122,6 +123,10 @@ class GuardRun:
             project=self.places.rootdir.rstrip("/") + "/",
             started_ns=self.directory.started_ns,
         )
+
+    def _is_shared(self, path: str) -> bool:
+        """Whether others may be at work at a path, and the run removes what it made there."""
+        return self.policy.rule_for(path).zone is Zone.SHARED
 
     @property
     def span(self) -> Span:

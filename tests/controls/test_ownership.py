@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from pytest_session_guard._controls.ownership import SETTLE_WINDOW_NS, Ownership
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._host import identity as identity_module
+from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.handles import file_handle
 from pytest_session_guard._host.identity import identity_of
 
@@ -26,7 +29,7 @@ class Run:
     def __init__(self) -> None:
         self.records: list[Any] = []
         self.others: list[dict[str, Any]] = []
-        self.ownership = Ownership(self.records.append, self._take_others)
+        self.ownership = Ownership(self.records.append, self._take_others, Arrivals(lambda path: True))
 
     def _take_others(self) -> list[dict[str, Any]]:
         taken, self.others = self.others, []
@@ -113,6 +116,69 @@ def test_an_object_born_long_after_the_intent_is_not_ours(
     path = run.create(tmp_path / "a")
 
     assert not run.owns(path)
+
+
+def replace_by_rename(path: Path) -> None:
+    beside = path.with_name("beside")
+    beside.write_bytes(b"somebody else's")
+    beside.replace(path)
+
+
+def replace_by_making_it_again(path: Path) -> None:
+    path.unlink()
+    path.write_bytes(b"somebody else's")
+
+
+needs_inotify = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what came to a name")
+REPLACING = [
+    pytest.param(replace_by_rename, id="renamed-over"),
+    pytest.param(replace_by_making_it_again, id="deleted-and-made-again"),
+]
+
+
+@needs_inotify
+@pytest.mark.parametrize("replace", REPLACING)
+def test_what_replaced_a_fresh_artifact_before_anybody_looked_is_not_ours(
+    run: Run, tmp_path: Path, replace: Callable[[Path], None]
+) -> None:
+    path = run.create(tmp_path / "a")
+    replace(path)
+
+    assert not run.owns(path)
+    assert run.kinds == ["intent"]
+
+
+@needs_inotify
+def test_what_was_moved_to_an_announced_name_instead_is_not_ours(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    run.ownership.intend(str(path), False)
+    replace_by_rename(path)
+
+    assert not run.owns(path)
+
+
+@pytest.mark.parametrize("replace", REPLACING)
+def test_disarmed_what_replaced_a_fresh_artifact_is_taken_for_ours(
+    tmp_path: Path, replace: Callable[[Path], None]
+) -> None:
+    run = Run()
+    run.ownership = Ownership(run.records.append, list)
+    path = run.create(tmp_path / "a")
+    replace(path)
+
+    assert run.owns(path)
+
+
+@needs_inotify
+def test_a_name_that_is_announced_again_is_ours_again(run: Run, tmp_path: Path) -> None:
+    path = run.create(tmp_path / "a")
+    replace_by_rename(path)
+    assert not run.owns(path)
+    path.unlink()
+
+    run.create(path)
+
+    assert run.owns(path)
 
 
 def test_another_name_of_a_fresh_foreign_object_is_not_ours(run: Run, tmp_path: Path) -> None:
@@ -215,6 +281,8 @@ def test_disarmed_an_inode_number_that_comes_again_is_taken_for_ours(
 def test_without_birth_times_an_old_object_that_is_moved_to_an_announced_path_is_never_removed(
     run: Run, tmp_path: Path
 ) -> None:
+    # Where the kernel does not tell what came to the name, either.
+    run.ownership = Ownership(run.records.append, list)
     real, path = tmp_path / "real", tmp_path / "a"
     real.write_bytes(b"a live application's, from last year")
     os.utime(real, ns=(1, 1))

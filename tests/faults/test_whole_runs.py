@@ -215,6 +215,46 @@ def test_works(session_guard, number):
     assert [path for path in artifacts if "live_" in path] == []
 
 
+REPLACER = """\
+import os, sys, time
+path = sys.argv[1]
+while not os.path.exists(path):
+    time.sleep(0.001)
+if sys.argv[2] == "rename":
+    with open(path + ".tmp", "w") as file:
+        file.write("a live session")
+    os.replace(path + ".tmp", path)
+else:
+    os.unlink(path)
+    with open(path, "x") as file:
+        file.write("a live session")
+open(path + ".done", "w").close()
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["bare", "n1"])
+@pytest.mark.parametrize("how", ["rename", "again"])
+def test_a_live_application_that_replaces_an_artifact_at_once_keeps_its_file(
+    make_project: MakeProject, how: str, workers: tuple[str, ...]
+) -> None:
+    suite = """
+def test_works():
+    # Nothing that the run does from here on lets it look at its file before the application has replaced it.
+    (STORE / "state.json").write_text("{}")
+    while not os.path.exists(STORE / "state.json.done"):
+        time.sleep(0.001)
+"""
+    project, store = shared_project(make_project, suite)
+    program = project.base / "replacer.py"
+    program.write_text(REPLACER)
+    with subprocess.Popen([sys.executable, str(program), str(store / "state.json"), how]):
+        result = project.run(f"--session-guard-share={store}", *workers)
+
+    assert result.status == 0, result.words
+    assert names(store) == ["real.json", "state.json", "state.json.done"], result.words
+    assert (store / "state.json").read_text() == "a live session"
+
+
 @pytest.mark.parametrize("kind", ["fifo", "socket"])
 @pytest.mark.parametrize("how", ["delete", "rename", "mode"])
 def test_a_pipe_or_socket_of_the_workspace_that_was_there_comes_back_or_is_refused(
