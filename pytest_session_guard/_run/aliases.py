@@ -11,11 +11,13 @@ from builtins import len, list, set, sorted  # noqa: A004 - captured: tests mock
 from stat import S_ISDIR, S_ISREG
 from typing import Final
 
-from pytest_session_guard._core.zones import Policy, Rule, Zone
+from pytest_session_guard._core.zones import Policy, Rule, Zone, is_within
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.places import Places
 
 BUDGET: Final = 300_000  # entries; about a second
+# Where the ledger gives second names to files of the workspace: those are no other place that a write would reach.
+STORES: Final = ("preimages", "aside")
 
 
 class AliasSearch:
@@ -59,6 +61,8 @@ class AliasSearch:
             for item in entries:
                 found = item.stat(follow_symlinks=False)
                 if S_ISDIR(found.st_mode):
+                    if item.name in STORES and is_within(item.path, self.places.ledger):
+                        continue
                     if policy.rule_for(item.path).zone in (Zone.PROTECTED, Zone.SHARED):
                         pending.append(item.path)
                 elif S_ISREG(found.st_mode) and found.st_nlink > 1:

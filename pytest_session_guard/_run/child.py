@@ -57,7 +57,7 @@ def join_as_child(environ: Mapping[str, str]) -> ChildRun:
     hint = DirFdHint()
     run = ChildRun(
         settings=Settings(mode=more["mode"]),
-        places=Places(more["rootdir"], tuple(more["homes"]), (), ""),
+        places=Places(more["rootdir"], tuple(more["homes"]), (), "", ledger=more["ledger"]),
         policy=policy,
         directory=RunDirectory(handover.directory, handover.run_id, handover.started_ns),
         label=handover.label,

@@ -48,9 +48,10 @@ class Introduction:
 
 def wall_plan(run: SessionRun, has_workers: bool) -> WallPlan:
     """What the kernel layers are to do for a run."""
-    covered = (*covered_places(run.policy, run.places), run.directory.directory(CANARY_DIRECTORY))
+    canary = run.directory.directory(CANARY_DIRECTORY)
+    covered = (*covered_places(run.policy, run.places), canary)
     writable = tuple(writable_places(run.policy, run.places))
-    return WallPlan(writable, covered, run.directory.directory("overlay"), has_workers)
+    return WallPlan(writable, covered, run.directory.directory("overlay"), has_workers, unpinned=(canary,))
 
 
 def enter_layers(

@@ -85,8 +85,8 @@ def _enter(run: Launch) -> None:
         return
     from pytest_session_guard._controls.overlay import OverlayPlan, enter, witness_places
 
-    covered = (*run.plan.covered, run.directory.directory(CANARY_DIRECTORY))
-    plan = OverlayPlan(run.plan.writable, covered, run.directory.directory("overlay"), witness_places())
+    canary, scratch = run.directory.directory(CANARY_DIRECTORY), run.directory.directory("overlay")
+    plan = OverlayPlan(run.plan.writable, (*run.plan.covered, canary), scratch, witness_places(), unpinned=(canary,))
     try:
         run.overlay = enter(plan, for_workers=run.plan.has_workers)
     except LayerUnavailableError as problem:

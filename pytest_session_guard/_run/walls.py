@@ -45,12 +45,14 @@ class WallPlan:
     :param covered: what is done there lands in a throw-away layer.
     :param scratch: a directory of the run's own for building.
     :param for_workers: pytest-xdist workers will come and need layers of their own.
+    :param unpinned: covered places of the run's own.
     """
 
     writable: tuple[str, ...]
     covered: tuple[str, ...]
     scratch: str
     for_workers: bool = False
+    unpinned: tuple[str, ...] = ()
 
 
 @dataclass
@@ -191,7 +193,7 @@ def _overlay_plan(wall: WallPlan) -> OverlayPlan:
     # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
     from pytest_session_guard._controls.overlay import OverlayPlan, witness_places
 
-    return OverlayPlan(wall.writable, wall.covered, wall.scratch, witness_places())
+    return OverlayPlan(wall.writable, wall.covered, wall.scratch, witness_places(), wall.unpinned)
 
 
 def seal_if_needed(

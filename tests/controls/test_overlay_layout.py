@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pytest_session_guard._controls.overlay.layout import SPLIT_LIMIT, OverlayPlan, Surroundings, lay_out
@@ -176,6 +178,18 @@ def test_sockets_below_a_cover_are_shown_as_they_are() -> None:
 )
 def test_layout_of_witnessed_places(witnessed: list[str], expected: list[str]) -> None:
     assert steps(["/tmp"], ["/home/u"], witnessed) == expected
+
+
+def test_the_way_to_a_covered_place_of_the_runs_own_is_not_pinned() -> None:
+    plan = OverlayPlan(("/tmp",), ("/tmp/x", "/tmp/x/own"), "/s")
+    disk_with_it = disk(directories=[*DIRECTORIES, "/tmp/p", "/tmp/p/runs", "/tmp/p/runs/canary"])
+
+    def of(**changes):
+        layout = lay_out(replace(plan, overlaid=("/tmp/p/runs/canary",), **changes), disk_with_it)
+        return [f"{step.role} {step.path}" for step in layout.steps]
+
+    assert of(unpinned=("/tmp/p/runs/canary",)) == ["through /tmp", "cover /tmp/p/runs/canary"]
+    assert of() == ["through /tmp", "through /tmp/p", "through /tmp/p/runs", "cover /tmp/p/runs/canary"]
 
 
 def test_parents_come_before_what_lies_in_them() -> None:

@@ -215,6 +215,65 @@ def test_works(session_guard, number):
     assert [path for path in artifacts if "live_" in path] == []
 
 
+REMOVES = """
+def test_removes():
+    (ROOT / "deleted.py").unlink()
+    (ROOT / "fresh.py").write_text("new")
+    (ROOT / "fresh.py").replace(ROOT / "replaced.py")
+    shutil.rmtree(ROOT / "tree")
+"""
+MOVES_AND_WRITES = """
+def test_moves_and_writes():
+    (ROOT / "renamed.py").rename(ROOT / "moved.py")
+    (ROOT / "moved.py").write_text("changed")
+    subprocess.run([sys.executable, "-c", "open('moved.py', 'a').write('!')"], cwd=ROOT, check=True)
+"""
+WRITES = """
+def test_writes():
+    (ROOT / "moved.py").write_text("changed by the next run")
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["bare", "n1"])
+@pytest.mark.parametrize("layers", ["auto", "hook"])
+def test_what_loses_its_name_in_the_workspace_is_kept_without_copying_a_byte(
+    make_project: MakeProject, layers: str, workers: tuple[str, ...]
+) -> None:
+    files = {"deleted.py": "was", "replaced.py": "was", "tree/in.py": "was"}
+    project, _ = shared_project(make_project, REMOVES, **files)
+    numbers = {name: (project.root / name).stat().st_ino for name in files}
+
+    result = project.run(f"--session-guard-layers={layers}", *workers)
+    done = project.call(sys.executable, "-m", "pytest_session_guard", "restore", "last")
+
+    assert (result.status, done.returncode) == (0, 0), result.words + done.stderr
+    assert {name: (project.root / name).stat().st_ino for name in files} == numbers
+    assert {(project.root / name).read_text() for name in files} == {"was"}
+
+
+@pytest.mark.parametrize("layers", ["auto", "hook"])
+def test_a_file_that_the_ledger_keeps_by_name_can_be_written_to_under_another(
+    make_project: MakeProject, layers: str
+) -> None:
+    project, _ = shared_project(make_project, MOVES_AND_WRITES, **{"renamed.py": "was"})
+
+    first = project.run(f"--session-guard-layers={layers}")
+    # A store of an earlier run is no other place that a write would reach, either.
+    (project.root / "test_it.py").write_text(
+        IMPORTS + "def test_moves():\n    os.rename(ROOT / 'source.py', ROOT / 'moved.py')\n"
+    )
+    second = project.run(f"--session-guard-layers={layers}")
+    (project.root / "test_it.py").write_text(IMPORTS + WRITES)
+    third = project.run(f"--session-guard-layers={layers}")
+
+    assert [run.status for run in (first, second, third)] == [0, 0, 0], first.words + second.words + third.words
+    for run in sorted((project.root / ".session_guard" / "runs").iterdir(), reverse=True):
+        done = project.call(sys.executable, "-m", "pytest_session_guard", "restore", run.name, "--force")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (project.root / "renamed.py").read_text() == "was"
+    assert (project.root / "source.py").read_text() == "was"
+
+
 REPLACER = """\
 import os, sys, time
 path = sys.argv[1]

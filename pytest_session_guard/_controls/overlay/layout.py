@@ -33,6 +33,8 @@ class OverlayPlan:
         up, and the place of upper layers where memory cannot hold them.
     :param witnessed: directories of the read-only rest that get an overlay where one can be had, so that a try
         there leaves a trace instead of a silent refusal.
+    :param unpinned: those of ``overlaid`` that are the run's own: a rename on the way there harms nobody, and each mount on the
+        way would part the run's directory from the workspace (no hard link goes from one mount into another).
     :param upper: where upper layers lie: in memory, on the disk of `scratch`, or in memory unless the kernel cannot.
     :param upper_size_bytes: limit of upper layers in memory; ``None`` leaves the kernel's, half of the memory.
     """
@@ -41,6 +43,7 @@ class OverlayPlan:
     overlaid: tuple[str, ...]
     scratch: str
     witnessed: tuple[str, ...] = ()
+    unpinned: tuple[str, ...] = ()
     upper: Literal["auto", "memory", "disk"] = "auto"
     upper_size_bytes: int | None = None
 
@@ -225,6 +228,7 @@ class _Draft:
         return (
             above == "through"
             and path != "/"
+            and path not in self.plan.unpinned
             and self.disk.kind_of(path) != "missing"
             and not self._is_there_already(path, role, above)
         )
