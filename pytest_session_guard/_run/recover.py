@@ -5,7 +5,7 @@ Each command is a plan, which can be printed, and its application; both read the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -21,14 +21,25 @@ from pytest_session_guard._controls.recovery import (
     plan_quarantine,
 )
 from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.records import Identity, iter_kind
 from pytest_session_guard._core.removal import NOT_RECORDED, RemovalPlan
-from pytest_session_guard._core.restoring import RestorePlan, left_states, plan_restore, preimages_of, side_files
+from pytest_session_guard._core.restoring import (
+    SIDE_FILES,
+    Preimage,
+    RestorePlan,
+    left_states,
+    plan_restore,
+    preimages_of,
+    side_files,
+)
 from pytest_session_guard._core.runs import ALIVE, PastRun, RecordedArtifacts, quarantined_paths
 from pytest_session_guard._core.zones import Zone, is_within
+from pytest_session_guard._host.identity import identity_of
 from pytest_session_guard._run.tidying import unfinished_runs
 
 UNCERTAIN: Final = "its creation was announced, but the run died before it saw which object it had made"
 ZONES_UNKNOWN: Final = "the run died before it wrote down its zones"
+REPLACED: Final = "another program replaced it after the run had changed it"
 # Children of a killed run may go on writing for a moment. What changes later has been worked on by somebody.
 AFTERGLOW_NS: Final = 60_000_000_000
 
@@ -120,13 +131,37 @@ def _restorer(run: PastRun) -> Restorer:
 def undo_changes(run: PastRun, paths: Iterable[str]) -> Restored:
     """Bring back these paths while the run still lives: the end of a run in ``report`` mode.
 
+    What another program put there meanwhile is left alone.
+
     :param run: the run, read after its last change.
     :param paths: what must be as before.
     """
     chosen = {one for path in paths for one in (path, *side_files(path))}
     images = [image for image in preimages_of(run.records) if image.path in chosen]
+    foreign = set(_replaced_by_others(run, images))
+    left = {one for path in foreign for one in (path, *side_files(path))}
     restorer = _restorer(run)
-    return restorer.apply(plan_restore(images, restorer.look, {}, run.last_sign_ns, force=True))
+    ours = [image for image in images if image.path not in left]
+    plan = plan_restore(ours, restorer.look, {}, run.last_sign_ns, force=True)
+    return restorer.apply(replace(plan, kept=(*plan.kept, *((path, REPLACED) for path in sorted(foreign)))))
+
+
+def _replaced_by_others(run: PastRun, images: Iterable[Preimage]) -> Iterator[str]:
+    """Paths where something stands that is neither the object that was there nor one that the run can have put there."""
+    made = RecordedArtifacts(run.records)
+    kept = {Identity.parse(record["identity"]) for record in iter_kind(run.records, "preimage")}
+    # What the run renamed over a file may come from a free place, where nothing is recorded.
+    touches = iter_kind(run.records, "touch")
+    renamed = {touch.get("path") for touch in touches if "os.rename" in str(touch.get("operation"))}
+    for image in images:
+        if image.path in renamed or image.path.endswith(SIDE_FILES):
+            continue  # SQLite makes its side files from C
+        try:
+            found = identity_of(image.path)
+        except OSError:
+            continue  # nothing stands there
+        if found.is_among(kept) is False and made.is_own(found) is False:
+            yield image.path
 
 
 # Clean

@@ -31,6 +31,7 @@ from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_of
 from pytest_session_guard._run.recover import (
     AFTERGLOW_NS,
+    REPLACED,
     UNCERTAIN,
     ZONES_UNKNOWN,
     clean_all,
@@ -207,6 +208,25 @@ def test_a_run_in_report_mode_takes_back_what_it_changed_itself(scene: Scene) ->
 
     assert done.restored == (str(path),)
     assert (path.read_bytes(), other.read_bytes()) == (b"there before", b"changed")
+
+
+def test_a_run_in_report_mode_leaves_alone_what_another_program_put_there(scene: Scene) -> None:
+    replaced, renamed_over, made_again = (put(scene.work / name) for name in ("a", "b", "c"))
+    for path in (replaced, renamed_over, made_again):
+        scene.keep(path, removal=path != replaced)
+    replaced.write_bytes(b"by the run")
+    put(scene.root / "newer", b"newer words").replace(replaced)
+    put(scene.root / "free", b"from a free place, by the run").replace(renamed_over)
+    scene.journal.append({"kind": "touch", "operation": "os.rename", "path": str(renamed_over)})
+    made_again.unlink()
+    scene.create(made_again, b"made again by the run")
+
+    done = undo_changes(read_run(scene.directory.path), [str(path) for path in (replaced, renamed_over, made_again)])
+
+    assert [path.read_bytes() for path in (replaced, renamed_over, made_again)] == [
+        b"newer words", b"there before", b"there before",
+    ]  # fmt: skip
+    assert done.kept == ((str(replaced), REPLACED),)
 
 
 @pytest.mark.parametrize("damage", ["gone", "short"])
