@@ -66,6 +66,7 @@ class SessionRun(GuardRun):
         self._stamps: dict[int, int] = {}
         self._ended = False
         self._told = 0
+        self.not_put_back: list[str] = []
         self._is_told = False
         self._basetemp_marked = not self.places.basetemp
         self.supervised = False
@@ -346,7 +347,8 @@ class SessionRun(GuardRun):
             from pytest_session_guard._run.recover import undo_changes
 
             kept = undo_changes(read_run(self.directory.path), self.undo_changed).kept
-            self.notes += [f"could not be put back as it was: {path!r}: {reason}" for path, reason in kept]
+            self.not_put_back = [f"could not be put back as it was: {path!r}: {reason}" for path, reason in kept]
+            self.notes += self.not_put_back
 
     def _clear_shared(self) -> Removed:
         """Remove the run's artifacts from shared places; without its ledger nothing is removed, and each is named."""

@@ -215,6 +215,34 @@ def test_works(session_guard, number):
     assert [path for path in artifacts if "live_" in path] == []
 
 
+WRITES_AND_WAITS = """
+def test_writes_and_waits():
+    NOTES.write_text("by the run")
+    HANGS.write_text("")
+    while not HANGS.with_name("replaced").exists():
+        time.sleep(0.001)
+"""
+
+
+def test_what_a_live_application_wrote_during_a_run_in_report_mode_stays_and_is_named(
+    make_project: MakeProject,
+) -> None:
+    project, store = shared_project(make_project, WRITES_AND_WAITS)
+    process = start(project, store, "--session-guard=report", "--session-guard-layers=hook")
+    wait_for(project.tmp / "hangs", process, project.base / "output")
+    notes = project.home / ".chat" / "notes.txt"
+    fresh = notes.with_name("fresh")
+    fresh.write_text("newer words")
+    fresh.replace(notes)
+    (project.tmp / "replaced").write_text("")
+
+    process.wait(timeout=60)
+
+    said = (project.base / "output").read_text()
+    assert notes.read_text() == "newer words", said
+    assert f"could not be put back as it was: '{notes}': another program replaced it" in said
+
+
 REMOVES = """
 def test_removes():
     (ROOT / "deleted.py").unlink()
