@@ -3,8 +3,9 @@
 Tests replace `os` functions, and fake file systems replace the `os` module in every module that holds one. The
 primitives here are class attributes, bound before any test code runs, which neither reaches.
 
-Our own writes raise audit events as everybody's do. They name their paths as `OwnPath`, a type that the hook knows and
-lets through, so no busy flag is needed (a signal handler that runs while such a flag is up would be let through too).
+Our own writes raise audit events as everybody's do. They name paths as `OwnPath` and descriptors as `OwnDescriptor`,
+types that the hook knows and lets through, so no busy flag is needed (a signal handler that runs while such a flag is up
+would be let through too).
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ run is alive loses the copies, and nothing else.
 
 class OwnPath(str):
     """A path that this package itself is about to change; the hook lets it through."""
+
+    __slots__ = ()
+
+
+class OwnDescriptor(int):
+    """The same by an open descriptor."""
 
     __slots__ = ()
 

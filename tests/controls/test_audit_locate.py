@@ -26,7 +26,7 @@ from pytest_session_guard._controls.audit.locate import (
 )
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.zones import Action, Pattern, Policy, Rule, Zone
-from pytest_session_guard._host.fsops import OwnPath
+from pytest_session_guard._host.fsops import OwnDescriptor, OwnPath
 
 CHANGE, CREATE, DELETE = Action.CHANGE, Action.CREATE, Action.DELETE
 
@@ -449,6 +449,7 @@ class Custom:
         pytest.param(True, 1, id="bool"),
         pytest.param(None, None, id="none"),
         pytest.param(OwnPath("/a"), None, id="our-own"),
+        pytest.param(OwnDescriptor(3), None, id="our-own-descriptor"),
         pytest.param(Liar("/a"), "/a", id="lying-str"),
         pytest.param(LyingBytes(b"/a"), b"/a", id="lying-bytes"),
         pytest.param(bytearray(b"/a"), b"/a", id="bytearray"),

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.zones import Policy, Rule
-from pytest_session_guard._host.fsops import OwnPath, Raw
+from pytest_session_guard._host.fsops import OwnDescriptor, OwnPath, Raw
 from pytest_session_guard._host.identity import (
     HAS_PROC_FD,
     creatable_target,
@@ -215,7 +215,7 @@ def plain(path: Any) -> str | bytes | int | None:
     kind = type(path)
     if kind is str or kind is bytes or kind is int:
         return path  # type: ignore[no-any-return]
-    if kind is OwnPath:
+    if kind is OwnPath or kind is OwnDescriptor:
         return None
     if isinstance(path, str):
         return str.__str__(path)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
+from ..._host.fsops import OwnDescriptor, OwnPath
 from .construction import rights_of
 
 ChangeKind = Literal["created", "removed", "replaced", "content", "metadata", "names", "undone"]
@@ -110,11 +111,13 @@ def opened_up(directory_fd: int, status: os.stat_result) -> Iterator[None]:
     if mode & stat.S_IRWXU == stat.S_IRWXU:
         yield
         return
-    System.chmod(directory_fd, mode | stat.S_IRWXU)
+    # The hook must let our own look pass: to it, this is a change of something in a place that no policy knows.
+    directory = OwnDescriptor(directory_fd)
+    System.chmod(directory, mode | stat.S_IRWXU)
     try:
         yield
     finally:
-        System.chmod(directory_fd, mode)
+        System.chmod(directory, mode)
 
 
 def opened(name: str, flags: int, directory_fd: int, status: os.stat_result) -> int:
@@ -123,11 +126,12 @@ def opened(name: str, flags: int, directory_fd: int, status: os.stat_result) -> 
         # Our own look must not pass for a test's change of the access time.
         return System.open(name, flags | os.O_NOATIME, dir_fd=directory_fd)
     except PermissionError:
-        System.chmod(name, 0o700, dir_fd=directory_fd)
+        own = OwnPath(name)
+        System.chmod(own, 0o700, dir_fd=directory_fd)
         try:
             return System.open(name, flags | os.O_NOATIME, dir_fd=directory_fd)
         finally:
-            System.chmod(name, stat.S_IMODE(status.st_mode), dir_fd=directory_fd)
+            System.chmod(own, stat.S_IMODE(status.st_mode), dir_fd=directory_fd)
 
 
 def compared(
