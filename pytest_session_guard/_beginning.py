@@ -98,9 +98,9 @@ def _outputs(config: pytest.Config) -> Generator[Output]:
     for report in getattr(known, "cov_report", None) or ():
         kind, _, path = str(report).partition(":")
         if path and kind in {"xml", "html", "json", "lcov", "annotate"}:
-            yield Output("--cov-report", path)
+            yield Output("--cov-report", path, kind in {"html", "annotate"})
     if sys.pycache_prefix:
-        yield Output("PYTHONPYCACHEPREFIX", sys.pycache_prefix)
+        yield Output("PYTHONPYCACHEPREFIX", sys.pycache_prefix, True)
 
 
 def _workdirs(known: object) -> Generator[str]:

@@ -159,6 +159,20 @@ def replace_file(path: str, content: bytes, mode: int = 0o600, durable: bool = F
         raise
 
 
+def overwrite_file(path: str, content: bytes) -> None:
+    """``content`` in the file that stands at ``path``, which stays the same object.
+
+    For a file that alone may be written: nothing can be made beside it, or renamed over it.
+
+    :raises OSError: there is none, or it cannot be written; it may be half written then.
+    """
+    fd = Raw.open(OwnPath(path), os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        write_all(fd, content)
+    finally:
+        Raw.close(fd)
+
+
 def open_for_append(path: str) -> int:
     """A descriptor that appends to a new private file; ours for as long as the process lives.
 

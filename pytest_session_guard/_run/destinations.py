@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -13,9 +14,9 @@ from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._core.records import MARKER_FILE, MARKER_KEY, Identity
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy, Rule, Zone, is_within
-from pytest_session_guard._host.fsops import Raw, read_file, replace_file
+from pytest_session_guard._host.fsops import OwnPath, Raw, read_file, replace_file
 from pytest_session_guard._host.identity import identity_of
-from pytest_session_guard._run.places import OUTPUT_SOURCE, Places, build_policy, is_for_temporary_files
+from pytest_session_guard._run.places import OUTPUT_SOURCE, Output, Places, build_policy, is_for_temporary_files
 
 TEMPORARY_VARIABLES: Final = ("TMPDIR", "TEMP", "TMP")
 
@@ -25,7 +26,7 @@ def check_outputs(policy: Policy, places: Places) -> None:
 
     :raises ConfigurationError: an output, the base temp or the bytecode prefix lies over something that it would harm.
     """
-    guarded = Policy(tuple(rule for rule in policy.rules if rule.source != OUTPUT_SOURCE), policy.patterns)
+    guarded = _without_outputs(policy)
     allowed = "a path in the rootdir, a temp directory or a place named in session_guard_free"
     for out in places.outputs:
         rule = guarded.rule_for(out.path)
@@ -76,12 +77,49 @@ def _without(policy: Policy, *rules: Rule) -> Policy:
     return Policy(tuple(rule for rule in policy.rules if rule not in rules), policy.patterns)
 
 
+def outputs_in_the_open(policy: Policy, places: Places) -> Iterator[Output]:
+    """The outputs around which the disk is read-only once a kernel layer holds: what is not there by then cannot be made."""
+    guarded = _without_outputs(policy)
+    return (out for out in places.outputs if guarded.rule_for(out.path).zone is Zone.PROTECTED)
+
+
+def make_output(output: Output) -> None:
+    """Make what pytest was told to write, empty, unless something is there.
+
+    Where that fails pytest would fail too, and says so itself.
+    """
+    path = OwnPath(output.path)
+    with suppress(OSError):
+        if output.is_directory:
+            Raw.mkdir(path)
+        else:
+            Raw.close(Raw.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+
+
+def check_basetemp_within_walls(policy: Policy, places: Places) -> None:
+    """Refuse a base temp around which the disk is read-only by now: pytest takes it away and makes it anew.
+
+    :raises ConfigurationError: it lies there.
+    """
+    if places.basetemp and _without_outputs(policy).rule_for(places.basetemp).zone is Zone.PROTECTED:
+        raise ConfigurationError(
+            "--basetemp",
+            OUTPUT_SOURCE,
+            f"the disk around it is read-only for the run, so pytest could not make it anew, got {places.basetemp!r}",
+            "a directory in a temp directory, in the rootdir or in a place named in session_guard_free",
+        )
+
+
+def _without_outputs(policy: Policy) -> Policy:
+    return Policy(tuple(rule for rule in policy.rules if rule.source != OUTPUT_SOURCE), policy.patterns)
+
+
 def check_workdirs(policy: Policy, places: Places) -> None:
     """A worker's directory becomes a workspace, as the rootdir is; what is real data must not become one that way.
 
     :raises ConfigurationError: it is or holds a home or the rootdir, or lies in a declared place or in the ledger.
     """
-    guarded = Policy(tuple(rule for rule in policy.rules if rule.source != OUTPUT_SOURCE), policy.patterns)
+    guarded = _without_outputs(policy)
     for path in places.workdirs:
         problem = (
             "lies over the rootdir" if is_within(places.rootdir, path) else _problem_of_workdir(guarded, places, path)

@@ -22,12 +22,14 @@ from pytest_session_guard._report.document import UnreadableReportError, parse_r
 from pytest_session_guard._report.text import section
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused
+from pytest_session_guard._run.destinations import make_output
 from pytest_session_guard._run.entering import LAUNCH_VARIABLE
 from pytest_session_guard._run.exit import GREEN
 from pytest_session_guard._run.handover import read_policy
 from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S
 from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.outside import late_differences, take_if_alone
+from pytest_session_guard._run.places import Output
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
 from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, write_report
 
@@ -86,7 +88,10 @@ def _enter(run: Launch) -> None:
     from pytest_session_guard._controls.overlay import OverlayPlan, enter, witness_places
 
     canary, scratch = run.directory.directory(CANARY_DIRECTORY), run.directory.directory("overlay")
-    plan = OverlayPlan(run.plan.writable, (*run.plan.covered, canary), scratch, witness_places(), unpinned=(canary,))
+    for path, is_directory in run.plan.outputs:
+        make_output(Output("", path, is_directory))
+    writable = (*run.plan.writable, *(path for path, _ in run.plan.outputs if path not in run.plan.writable))
+    plan = OverlayPlan(writable, (*run.plan.covered, canary), scratch, witness_places(), unpinned=(canary,))
     try:
         run.overlay = enter(plan, for_workers=run.plan.has_workers)
     except LayerUnavailableError as problem:

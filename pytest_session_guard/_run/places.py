@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pytest_session_guard._core.errors import ConfigurationError
@@ -38,6 +38,7 @@ class Output:
 
     option: str
     path: str
+    is_directory: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def capture(
         ),
         basetemp=resolve_missing(os.path.abspath(basetemp)) if basetemp else "",
         outputs=tuple(
-            Output(out.option, resolve_missing(os.path.abspath(os.path.expanduser(out.path)))) for out in outputs
+            replace(out, path=resolve_missing(os.path.abspath(os.path.expanduser(out.path)))) for out in outputs
         ),
         ledger=resolve_missing(os.path.join(root, os.path.expanduser(ledger))),
         ini=ini,

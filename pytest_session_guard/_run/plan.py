@@ -21,6 +21,7 @@ from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._host.fsops import Raw, replace_file
 from pytest_session_guard._host.processes import end_children
+from pytest_session_guard._run.destinations import outputs_in_the_open
 from pytest_session_guard._run.places import Places, capture
 from pytest_session_guard._run.walls import covered_places, wanted_layers, writable_places
 
@@ -32,6 +33,7 @@ class Plan:
     """What pytest will do, as builtins.
 
     :param layers: those that are wanted; under ``auto`` the first kernel layer that is to be had is enough.
+    :param outputs: what pytest will write where all around is read-only: path, and whether it is a directory.
     """
 
     mode: str
@@ -41,6 +43,7 @@ class Plan:
     require: tuple[str, ...]
     writable: tuple[str, ...]
     covered: tuple[str, ...]
+    outputs: tuple[tuple[str, bool], ...]
     has_workers: bool
     json_path: str
     html_path: str
@@ -72,6 +75,7 @@ def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has
         settings.require,
         tuple(writable_places(policy, places)),
         tuple(covered_places(policy, places)),
+        tuple((out.path, out.is_directory) for out in outputs_in_the_open(policy, places)),
         has_workers,
         os.path.abspath(settings.json_path) if settings.json_path else "",
         os.path.abspath(settings.html_path) if settings.html_path else "",

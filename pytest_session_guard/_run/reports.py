@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,12 @@ from typing import Any, Final
 from pytest_session_guard._core.records import REPORT_SCHEMA, Touch, iter_kind
 from pytest_session_guard._core.restoring import changed_paths
 from pytest_session_guard._core.runs import PastRun, RecordedArtifacts
-from pytest_session_guard._host.fsops import make_directory, read_file, replace_file
+from pytest_session_guard._host.fsops import make_directory, overwrite_file, read_file, replace_file
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 
 REPORT_FILE: Final = "report.json"
+# The file alone may be written: around it the disk is read-only, or sealed, or the file is a mount of its own.
+_ALONE: Final = frozenset((errno.EROFS, errno.EACCES, errno.EBUSY))
 
 
 def write_report(
@@ -51,8 +54,16 @@ def _write(path: str, content: bytes, mode: int) -> list[tuple[str, OSError]]:
         make_directory(os.path.dirname(path), 0o755)
         replace_file(path, content, mode)
     except OSError as problem:
-        return [(path, problem)]
+        return [] if problem.errno in _ALONE and _is_overwritten(path, content) else [(path, problem)]
     return []
+
+
+def _is_overwritten(path: str, content: bytes) -> bool:
+    try:
+        overwrite_file(path, content)
+    except OSError:
+        return False
+    return True
 
 
 def report_of(run: PastRun) -> dict[str, Any]:

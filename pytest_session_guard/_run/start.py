@@ -18,7 +18,15 @@ from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.canary import prove
-from pytest_session_guard._run.destinations import check_outputs, check_temporary, check_workdirs, with_usable_workdirs
+from pytest_session_guard._run.destinations import (
+    check_basetemp_within_walls,
+    check_outputs,
+    check_temporary,
+    check_workdirs,
+    make_output,
+    outputs_in_the_open,
+    with_usable_workdirs,
+)
 from pytest_session_guard._run.entering import Introduction, enter_layers, wall_plan
 from pytest_session_guard._run.exit import guard_exit
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
@@ -122,6 +130,8 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
         policy, places = run.policy, run.places
         writable, covered = tuple(writable_places(policy, places)), tuple(covered_places(policy, places))
         exposed = seal_if_needed(settings, writable, covered, run.layers, places.temporary[1:])
+        if run.layers["overlay"].holds or run.layers["seal"].holds:
+            check_basetemp_within_walls(policy, places)
         run.inventory = take_if_needed(settings, lambda: run.policy, places, run.directory.path, run.layers, exposed)
     run.lookout.begin(run.walls)
     run.tell_children()
@@ -158,6 +168,9 @@ def _make_run(
     run.supervised = launch is not None
     if run.is_controller:
         make_workdirs(run)
+        if {"overlay", "seal"} & {*wanted_layers(settings)}:
+            for output in outputs_in_the_open(policy, places):
+                make_output(output)
     return run
 
 

@@ -6,6 +6,8 @@ import pytest
 from capabilities import mount_namespace
 from project import MakeProject, Project, lines_of
 
+from pytest_session_guard._controls.seal import probe as landlock_probe
+
 SUITE = """\
 import contextlib, os
 from pathlib import Path
@@ -77,3 +79,59 @@ def test_free_option_opens_a_place_there(make_project: MakeProject) -> None:
 
     assert status == 0, said
     assert "left: x" in said
+
+
+# Of /mnt a try leaves a trace, of /run it does not: an overlay there, nothing but a read-only disk here.
+OPEN_DISK = """
+set -e
+mount -t tmpfs none {place}
+mkdir {place}/out
+"$@" || status=$?
+cd {place}/out
+echo "left: $(wc -c j.xml l.log r.json r.html | tr -s ' \\n' ' ')"
+exit ${{status:-0}}
+"""
+PASSES = {"test_it.py": "def test_passes(tmp_path):\n    pass\n"}
+
+
+def run_in_the_open(project: Project, place: str, *args: str, launcher: bool = False) -> tuple[int, str]:
+    """As `run_on_scratch_disk`, where ``place`` is the scratch disk and has an empty directory ``out``."""
+    launch = ("-m", "pytest_session_guard", "run", "--", project.account.python) if launcher else ()
+    command = (project.account.python, *launch, "-m", "pytest", "-p", "no:randomly", *args)
+    done = project.call(*mount_namespace(), "sh", "-c", OPEN_DISK.format(place=place), "sh", *command)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("launcher", [False, True], ids=["alone", "launcher"])
+@pytest.mark.parametrize("layers", ["auto", "hook,seal"])
+@pytest.mark.parametrize("place", ["/mnt", "/run"])
+def test_outputs_named_on_the_command_line_are_written_there(
+    make_project: MakeProject, place: str, layers: str, launcher: bool
+) -> None:
+    if layers != "auto" and landlock_probe().status == "unavailable":
+        pytest.skip("this kernel has no Landlock")
+    project = make_project(PASSES)
+    options = {
+        "--junitxml": "j.xml",
+        "--log-file": "l.log",
+        "--session-guard-json": "r.json",
+        "--session-guard-html": "r.html",
+    }
+    outputs = [f"{option}={place}/out/{name}" for option, name in options.items()]
+
+    status, said = run_in_the_open(project, place, f"--session-guard-layers={layers}", *outputs, launcher=launcher)
+
+    assert status == 0, said
+    sizes = dict(zip(*[iter(reversed(said.rpartition("left: ")[2].split()))] * 2, strict=False))
+    assert {name for name in ("j.xml", "r.json", "r.html") if int(sizes[name]) == 0} == set(), said
+    assert "l.log" in sizes, said
+
+
+@pytest.mark.parametrize("layers", ["auto", "hook"])
+def test_base_temp_there_is_refused_where_the_disk_is_read_only(make_project: MakeProject, layers: str) -> None:
+    project = make_project(PASSES)
+
+    status, said = run_in_the_open(project, "/run", f"--session-guard-layers={layers}", "--basetemp=/run/out/temp")
+
+    assert status == (4 if layers == "auto" else 0), said
+    assert bool(lines_of(said, "--basetemp", "read-only for the run")) is (layers == "auto"), said
