@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._core.errors import LayerUnavailableError, ProtectedPathError
-from pytest_session_guard._core.zones import Zone, is_within
 from pytest_session_guard._host.fsops import OwnPath, Raw
 from pytest_session_guard._run.walls import Layer
 
@@ -90,7 +89,8 @@ def _try_overlay(run: GuardRun) -> str:
 def _try_seal(run: GuardRun) -> str:
     """Open a nameless file for writing in a home; the kernel must refuse. Were it not to, the file leaves no trace."""
     flags = getattr(os, "O_TMPFILE", 0) | os.O_WRONLY | os.O_CLOEXEC
-    place = next((home for home in run.places.homes if _is_sealed(run, home) and os.access(home, os.W_OK)), None)
+    homes = (home for home in run.places.homes if home not in run.exposed and os.access(home, os.W_OK))
+    place = next(homes, None)
     if place is None:
         return "skipped"
 
@@ -102,12 +102,6 @@ def _try_seal(run: GuardRun) -> str:
         return False
 
     return "refused" if is_refused() and in_child(is_refused) else "failed"
-
-
-def _is_sealed(run: GuardRun, home: str) -> bool:
-    """Whether the seal can hold a home: one inside a writable place it cannot."""
-    writable = run.policy.prefixes(Zone.FREE, Zone.WORKSPACE, Zone.SHARED)
-    return not any(is_within(home, place) for place in writable)
 
 
 def _create(path: str) -> bool:

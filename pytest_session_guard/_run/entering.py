@@ -65,6 +65,7 @@ def enter_layers(
     if outer is not None:
         _, told = read_policy(outer.directory)
         run.layers.update({name: Layer(**layer) for name, layer in told["layers"].items()})
+        run.exposed = tuple(told["exposed"])
         if outer.overlay:
             run.walls = join_overlay(outer.overlay, run.label, run.layers)
     elif launch is not None and launch.overlay:

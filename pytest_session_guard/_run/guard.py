@@ -49,6 +49,7 @@ class GuardRun:
     """A run as one process of it knows it: the controller, or a worker.
 
     :param label: ``main`` for the controller, the worker's name for a worker.
+    :ivar exposed: the protected places that the seal does not hold.
     """
 
     settings: Settings
@@ -60,6 +61,7 @@ class GuardRun:
     notes: list[str] = field(default_factory=list)
     layers: dict[str, Layer] = field(default_factory=dict)
     walls: Walls = field(default_factory=Walls)
+    exposed: tuple[str, ...] = ()
     canary: dict[str, str] = field(default_factory=dict)
     touches: list[Touch] = field(default_factory=list)
     preserved: dict[str, str] = field(default_factory=dict)

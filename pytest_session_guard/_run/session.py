@@ -147,6 +147,7 @@ class SessionRun(GuardRun):
             "ledger": self.places.ledger,
             "covered": self.walls.covered,
             "layers": {name: layer.to_json() for name, layer in self.layers.items()},
+            "exposed": self.exposed,
         }
         try:
             write_policy(self.directory.path, self.label, self.policy, more)

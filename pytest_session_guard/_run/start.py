@@ -129,10 +129,12 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     if run.is_controller:
         policy, places = run.policy, run.places
         writable, covered = tuple(writable_places(policy, places)), tuple(covered_places(policy, places))
-        exposed = seal_if_needed(settings, writable, covered, run.layers, places.temporary[1:])
+        run.exposed = seal_if_needed(settings, writable, covered, run.layers, places.temporary[1:])
         if run.layers["overlay"].holds or run.layers["seal"].holds:
             check_basetemp_within_walls(policy, places)
-        run.inventory = take_if_needed(settings, lambda: run.policy, places, run.directory.path, run.layers, exposed)
+        run.inventory = take_if_needed(
+            settings, lambda: run.policy, places, run.directory.path, run.layers, run.exposed
+        )
     run.lookout.begin(run.walls)
     run.tell_children()
     if not run.lookout.has_news():
