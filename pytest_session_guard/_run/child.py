@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -67,7 +69,20 @@ def join_as_child(environ: Mapping[str, str]) -> ChildRun:
     started_by = starter(environ)
     run.enter(started_by.nodeid, started_by.phase)
     wrap_calls_without_events(sys.audit, hint)
+    _settle_at_the_end(run)
     return run
+
+
+def _settle_at_the_end(run: ChildRun) -> None:
+    """What this child makes last is settled as it ends: nobody else saw what became of the intent."""
+    atexit.register(run.settle_made)
+    original = os._exit
+
+    def leave(status: int) -> Any:
+        run.settle_made()
+        original(status)
+
+    os._exit = leave
 
 
 def starter(environ: Mapping[str, str]) -> Span:

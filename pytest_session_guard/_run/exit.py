@@ -60,7 +60,7 @@ class _LastWord:
         """Take the last look: children may have done something meanwhile."""
         run = self.run
         if self._getpid() != run.pid:
-            settle_made(run)
+            run.settle_made()
             return
         if run.finished:
             before = len(run.touches)
@@ -104,14 +104,6 @@ class _LastWord:
 def _takes_verdict_along(run: SessionRun) -> bool:
     """Whether the process would end green although the session is not over, or is over and red."""
     return not run.is_told or run.violations > 0
-
-
-def settle_made(run: SessionRun) -> None:
-    """The process ends: what it made and nobody has looked at since is written down as the run's."""
-    try:
-        run.ownership.settle()
-    except LedgerError as problem:
-        Raw.write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
 
 
 def flush_streams() -> None:
@@ -167,7 +159,7 @@ def _wrap_exit(run: SessionRun) -> None:
     original = os._exit
 
     def leave(status: int) -> Any:
-        settle_made(run)
+        run.settle_made()
         if (
             Raw.getpid() == run.pid
             and run.is_controller

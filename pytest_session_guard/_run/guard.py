@@ -174,6 +174,13 @@ class GuardRun:
         """Another program is about to take this process's place: in a child that is its own affair."""
         self.ownership.settle()
 
+    def settle_made(self) -> None:
+        """The process ends: what it made and nobody has looked at since is written down as the run's."""
+        try:
+            self.ownership.settle()
+        except LedgerError as problem:
+            Raw.write(self.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
+
     def launching(self, event: str, args: tuple[Any, ...]) -> None:
         """Another program is about to be started; what turns up in an upper layer may be its doing."""
         if event == EXEC:

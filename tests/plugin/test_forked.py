@@ -269,3 +269,28 @@ def test_what_a_forked_test_changes_in_the_workspace_comes_back(make_project: Ma
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (forked.project.root / "source.txt").read_text() == "was"
+
+
+CHILDREN = """\
+import os, subprocess, sys
+from pathlib import Path
+
+SHARED = Path.home() / "shared"
+
+def test_children_create():
+    for name, end in (("by-returning", ""), ("by-exit", "; import os; os._exit(0)")):
+        code = "import sys; open(sys.argv[1], 'w').close()" + end
+        subprocess.run([sys.executable, "-c", code, SHARED / name], check=True)
+        assert (SHARED / name).exists()
+"""
+
+
+def test_what_a_python_child_makes_last_is_recorded_and_removed(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": CHILDREN}, {"shared/foreign": "real\n"})
+
+    result = project.run("--session-guard-share=~/shared")
+
+    assert result.status == 0, result.words
+    assert result.report is not None
+    assert result.report["artifacts"]["kept"] == []
+    assert {path for path, facts in result.changes.items() if facts != ("modified_ns",)} == set()
