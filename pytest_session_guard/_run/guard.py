@@ -25,10 +25,12 @@ from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, counts,
 from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers
+from pytest_session_guard._host.identity import identity_from_stat
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused
 from pytest_session_guard._run.commands import Commands
+from pytest_session_guard._run.deeds import Deed, What
 from pytest_session_guard._run.lookout import Lookout
 from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.walls import Layer, Walls
@@ -41,6 +43,7 @@ _get_ident: Final = threading.get_ident  # captured: tests replace it
 
 # One test that walks a big tree may be refused a million times; each counts, so many are written down in full.
 FULL_RECORDS_PER_TEST: Final = 200
+RENAME: Final = "os.rename"
 PREIMAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -67,8 +70,7 @@ class GuardRun:
     preserved: dict[str, str] = field(default_factory=dict)
     uncounted: Counter[str] = field(default_factory=Counter)
     scrubbed: tuple[str, ...] = ()
-    undo_created: list[str] = field(default_factory=list)
-    undo_changed: dict[str, None] = field(default_factory=dict)
+    deeds: list[Deed] = field(default_factory=list)
     preimages: Preimages | None = None
     root: Root | None = None
     finished: bool = False
@@ -119,6 +121,7 @@ class GuardRun:
             claim=self.ownership.claim,
             preserve=self.preserve,
             report_only=self._report_only if self.settings.mode == "report" else None,
+            paired=self._paired if self.settings.mode == "report" else None,
             alias=aliases.guarded_alias,
             span=self.current_span,
             expected=lambda: self.is_expecting,
@@ -253,13 +256,31 @@ class GuardRun:
         try:
             if target.found is None:
                 self.ownership.intend(target.path, intent.directory)
-                self.undo_created.append(target.path)
-            else:
+                self._let_happen("created", target.path)
+            elif not self.ownership.owns(target.path, target.found):
                 self.preserve(target.path, target.found, intent.action is Action.DELETE)
-                self.undo_changed[target.path] = None
+                self._let_happen("changed", target.path)
         except OSError:
             return "refused"
         return "preserved"
+
+    def _paired(self, event: str, source: Target, target: Target) -> None:
+        """A name is about to move, or to get a second one, although its zone forbids it."""
+        forbidden = {Zone.PROTECTED, Zone.SHARED} & {source.rule.zone, target.rule.zone}
+        if source.found is None or not forbidden or self.contains(source.path) or self.contains(target.path):
+            return
+        number = source.found.st_dev, source.found.st_ino
+        if not self.ownership.owns(source.path, source.found):
+            self._let_happen("renamed" if event == RENAME else "linked", source.path, target.path, number)
+        elif event != RENAME:
+            self.ownership.claim(target.path, identity_from_stat(source.path, source.found))
+        elif source.rule.zone is Zone.PROTECTED:
+            self.ownership.moved(source.path, target.path)  # in other zones the gate has told so
+
+    def _let_happen(self, what: What, path: str, to: str = "", number: tuple[int, int] = (0, 0)) -> None:
+        deed = Deed(what, Raw.time_ns(), path, to, number)
+        self.journal.append(deed.to_json())
+        self.deeds.append(deed)
 
     def contains(self, path: str) -> bool:
         """Whether a kernel layer takes what is done at a path into a throw-away layer."""
@@ -279,6 +300,8 @@ class GuardRun:
                     self.preserved.setdefault(path, "")
                 case {"kind": "seen", "path": str() as path}:
                     self.seen_by_others.add(path)
+                case {"kind": "deed"}:
+                    self.deeds.append(Deed.parse(record))
                 case {"kind": "leftover"}:
                     self.left_running.append(record)
                 case _:

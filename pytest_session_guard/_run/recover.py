@@ -136,8 +136,9 @@ def undo_changes(run: PastRun, paths: Iterable[str]) -> Restored:
     :param run: the run, read after its last change.
     :param paths: what must be as before.
     """
+    # A directory that was renamed took along what was in it.
     chosen = {one for path in paths for one in (path, *side_files(path))}
-    images = [image for image in preimages_of(run.records) if image.path in chosen]
+    images = [image for image in preimages_of(run.records) if any(is_within(image.path, one) for one in chosen)]
     foreign = set(_replaced_by_others(run, images))
     left = {one for path in foreign for one in (path, *side_files(path))}
     restorer = _restorer(run)

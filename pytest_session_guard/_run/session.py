@@ -18,7 +18,7 @@ from pytest_session_guard._core.errors import (
 )
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Line, check_path
-from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
+from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed, is_within
 from pytest_session_guard._host.fsops import Raw, clock_ns
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
@@ -289,12 +289,8 @@ class SessionRun(GuardRun):
         self.enter("", "session")
         self.exit_status = exit_status
         self.redirects.tell_late_writers(at_last=True)
-        with self.complaining():
-            self._undo_what_was_only_reported()
-        with self.complaining():
-            if self.preimages is not None:
-                self.preimages.note_left()
         if not self.is_controller:
+            self._note_left()
             self._collect_or_complain()
             for one in leftovers_of(self).look():
                 # The controller reads what they do from now on; who started them can be seen only while they live.
@@ -304,6 +300,9 @@ class SessionRun(GuardRun):
         self.reader.widen()
         self._mark_basetemp()
         self._collect_or_complain()
+        with self.complaining():
+            self._undo_what_was_only_reported()
+        self._note_left()
         self.left_running += [one.to_json() for one in leftovers_of(self).look()]
         if self.earlier is not None:
             self.earlier.compare(self, at_last=True)
@@ -339,17 +338,33 @@ class SessionRun(GuardRun):
 
     def _undo_what_was_only_reported(self) -> None:
         """``report`` mode without an overlay let touches happen; now everything is put back as it was."""
-        if self.undo_created:
-            self.ownership.settle()
-            everywhere = self._make_cleanup(lambda path: Zone.SHARED)
-            everywhere.apply(everywhere.plan(path for path in self.undo_created if os.path.lexists(path)))
-        if self.undo_changed:
-            # Imported here: most runs have nothing to bring back.
-            from pytest_session_guard._run.recover import undo_changes
+        if not self.deeds:
+            return
+        # Imported here: most runs have nothing to bring back.
+        from pytest_session_guard._core.restoring import AS_IT_WAS
+        from pytest_session_guard._run.deeds import take_back
+        from pytest_session_guard._run.recover import undo_changes
 
-            kept = undo_changes(read_run(self.directory.path), self.undo_changed).kept
-            self.not_put_back = [f"could not be put back as it was: {path!r}: {reason}" for path, reason in kept]
-            self.notes += self.not_put_back
+        self.ownership.settle()
+        self.ownership.ask_others()
+        everywhere = self._make_cleanup(lambda path: Zone.SHARED)
+        own = self.ownership.paths
+
+        def remove(path: str) -> None:
+            # What was made elsewhere may have come along with a directory that was renamed.
+            everywhere.apply(everywhere.plan([path, *(inner for inner in list(own) if is_within(inner, path))]))
+
+        kept = take_back(self.deeds, remove)
+        changed = {deed.path for deed in self.deeds if deed.what == "changed"}
+        kept += undo_changes(read_run(self.directory.path), changed).kept
+        missed = ((path, why) for path, why in kept if why != AS_IT_WAS)
+        self.not_put_back = [f"could not be put back as it was: {path!r}: {why}" for path, why in missed]
+        self.notes += self.not_put_back
+
+    def _note_left(self) -> None:
+        with self.complaining():
+            if self.preimages is not None:
+                self.preimages.note_left()
 
     def _clear_shared(self) -> Removed:
         """Remove the run's artifacts from shared places; without its ledger nothing is removed, and each is named."""

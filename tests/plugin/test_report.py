@@ -270,6 +270,75 @@ def test_report_mode_is_green_lists_the_touches_and_leaves_the_data_untouched(
     assert json.loads((project.home / ".chat/sessions/a.json").read_text())["id"] == "a"
 
 
+# What programs do with names, one test each: all of it must be as before when the run is over.
+NAMES = """\
+import os, shutil, subprocess, sys
+from pathlib import Path
+
+CHAT = Path.home() / ".chat"
+NOTES, SESSIONS = CHAT / "notes.txt", CHAT / "sessions"
+
+def test_create_and_remove():
+    (CHAT / "passing").touch()
+    (CHAT / "passing").unlink()
+    os.mkdir(CHAT / "passing")
+    os.rmdir(CHAT / "passing")
+
+def test_save_by_rename():
+    for text in ("one", "two"):
+        (CHAT / "beside").write_text(text)
+        os.replace(CHAT / "beside", NOTES)
+
+def test_rename_file():
+    os.rename(CHAT / "state.db", CHAT / "state.old")
+
+def test_rename_own_tree():
+    (CHAT / "a").mkdir()
+    (CHAT / "a" / "b").touch()
+    os.rename(CHAT / "a", CHAT / "c")
+    (CHAT / "c" / "d").touch()
+
+def test_hard_link():
+    os.link(CHAT / "state.old", CHAT / "second")
+
+def test_rename_directory():
+    os.rename(SESSIONS, CHAT / "moved")
+    (CHAT / "moved" / "new").touch()
+    (CHAT / "moved" / "a.json").write_text("changed")
+
+def test_rename_directory_out():
+    os.rename(CHAT / "moved", os.path.join(os.environ["TMPDIR"], "away"))
+    shutil.rmtree(os.path.join(os.environ["TMPDIR"], "away"))
+
+def test_in_a_child():
+    code = "import os, sys; os.rename('notes.txt', 'by-child'); open('by-child', 'a').write('x'); open('new', 'w')"
+    subprocess.run([sys.executable, "-c", code], cwd=CHAT, check=True)
+
+def test_in_a_fork():
+    if (pid := os.fork()) == 0:
+        (CHAT / "by-child").write_text("by a fork")
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2", "--dist=loadfile")], ids=["alone", "n2"])
+def test_report_mode_without_an_overlay_puts_names_back_too(
+    make_project: MakeProject, workers: tuple[str, ...]
+) -> None:
+    project = make_project({"test_it.py": NAMES})
+
+    result = project.run("--session-guard=report", "--session-guard-layers=hook", *workers)
+
+    # Python 3.12 and newer warn of a fork in a worker, which has threads.
+    assert (result.status, {**result.outcomes, "warning": 0}) == (0, {"passed": 9, "warning": 0}), result.words
+    assert result.report is not None
+    assert result.report["verdict"] == "report-only"
+    assert [note for note in result.report["notes"] if "put back" in note] == []
+    data = {path: facts for path, facts in result.changes.items() if set(facts) - {"modified_ns", "links"}}
+    assert data == {}
+
+
 @pytest.mark.parametrize("given", ["report.json", "out/deep/report.json"])
 def test_report_path_is_relative_to_where_pytest_was_started(make_project: MakeProject, given: str) -> None:
     suite = "import os\n\ndef test_moves(tmp_path):\n    os.chdir(tmp_path)\n"

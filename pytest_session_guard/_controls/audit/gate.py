@@ -40,6 +40,7 @@ class Ports:
     :param preserve: keeps a pre-image of what stands at a path before it changes; raises when it cannot.
     :param report_only: what becomes of a violation that must not be refused: ``contained``, ``preserved`` or, where
         neither is possible, ``refused``.
+    :param paired: told of a rename and of a link that are let happen, with both ends, where violations are.
     :param alias: another name of a file inside a guarded place, if it has one (hard links).
     :param span: the test and phase that runs now, as the current thread sees it.
     :param expected: whether refusals are expected at this moment.
@@ -55,6 +56,7 @@ class Ports:
     claim: Callable[[str, Identity, bool], None]
     preserve: Callable[[str, stat_result, bool], None]
     report_only: Callable[[Target, Intent], Outcome] | None
+    paired: Callable[[str, Target, Target], None] | None
     alias: Callable[[stat_result, Policy], Rule | None]
     span: Callable[[], Span]
     expected: Callable[[], bool]
@@ -185,6 +187,11 @@ class Gate:
 
     def _write_down(self, event: str, pairs: list[tuple[Intent, Target]]) -> None:
         """Tell the ledger what is about to be created, moved and removed."""
+        if self.ports.paired is not None and event in ("os.rename", "os.link") and len(pairs) == 2:
+            try:
+                self.ports.paired(event, pairs[0][1], pairs[1][1])
+            except LedgerError as problem:
+                self._refuse_unrecorded(event, pairs[1][1], problem)
         recorded = [(intent, target) for intent, target in pairs if target.rule.zone in (Zone.WORKSPACE, Zone.SHARED)]
         if event == "os.rename" and len(pairs) == 2:
             self._write_down_rename(pairs[0][1], pairs[1][1])
