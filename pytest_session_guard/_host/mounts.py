@@ -14,6 +14,7 @@ from .syscalls import (
     AT_EMPTY_PATH,
     AT_FDCWD,
     AT_RECURSIVE,
+    AT_SYMLINK_NOFOLLOW,
     MOUNT_SETATTR,
     MOVE_MOUNT,
     OPEN_TREE,
@@ -51,21 +52,22 @@ def make_private(path: str) -> None:
     call("mount", None, os.fsencode(path), None, _PRIVATE_RECURSIVE, None, subject=path)
 
 
-def clone_tree(path: str, directory_fd: int = AT_FDCWD) -> int:
+def clone_tree(path: str, directory_fd: int = AT_FDCWD, follow: bool = True) -> int:
     """A descriptor of a detached copy of the mounts at and below `path`; closing it drops the copy.
 
     The copy always takes the mounts below along: one without them is refused (EINVAL) in a user namespace, where
     they are locked together.
 
     :param path: empty means the object of `directory_fd` itself.
+    :param follow: a symlink stands for what it leads to, else for itself.
     :raises OSError: the kernel refused.
     """
-    flags = _CLONE_TREE | (0 if path else AT_EMPTY_PATH)
+    flags = _CLONE_TREE | (0 if path else AT_EMPTY_PATH) | (0 if follow else AT_SYMLINK_NOFOLLOW)
     return syscall(OPEN_TREE, directory_fd, os.fsencode(path), flags, subject=path)
 
 
 def attach_tree(tree_fd: int, target: str) -> None:
-    """Mount a detached copy on `target`.
+    """Mount a detached copy on `target`; a symlink there is not followed.
 
     :raises OSError: the kernel refused; ``filename`` is the target.
     """

@@ -12,6 +12,7 @@ import os
 from typing import Final
 
 AT_FDCWD: Final = -100
+AT_SYMLINK_NOFOLLOW: Final = 0x100
 AT_EMPTY_PATH: Final = 0x1000
 AT_RECURSIVE: Final = 0x8000
 

@@ -199,3 +199,14 @@ def test_parents_come_before_what_lies_in_them() -> None:
     paths = [step.path for step in layout.steps]
 
     assert all(not later.startswith(path + "/") for at, later in enumerate(paths) for path in paths[at + 1 :])
+
+
+def test_layout_pins_symlinks_in_writable_places_alone() -> None:
+    links = ("/tmp/x/store", "/home/u/link", "/etc/link")
+    layout = lay_out(OverlayPlan(("/tmp",), ("/home/u",), "/s", links=links), disk())
+
+    assert [(step.role, step.path, step.kind) for step in layout.steps if step.path.startswith("/tmp/")] == [
+        ("through", "/tmp/x", "directory"),
+        ("frozen", "/tmp/x/store", "link"),
+    ]
+    assert not {step.path for step in layout.steps} & {"/home/u/link", "/etc/link"}

@@ -84,6 +84,28 @@ def test_symlinked_root_is_held_where_it_really_is(scene: Scene) -> None:
     assert (scene.base / "store/file").read_text() == "text"
 
 
+def replace_symlinks(inside):
+    store = inside.put(inside.base + "/store/file").rpartition("/")[0]
+    os.makedirs(inside.tmp + "/deep")
+    os.symlink(store, inside.tmp + "/deep/link")
+    os.symlink(inside.base + "/nowhere", inside.tmp + "/dangling")
+    inside.enter(overlaid=(inside.tmp + "/deep/link", inside.tmp + "/dangling"))
+    script = "rm deep/link; mv deep/link x; ln -sfn / deep/link; mv deep y; rm dangling; readlink deep/link dangling; cat deep/link/file"
+    seen = inside.shell(f"cd {inside.tmp}; {script}").stdout.split()
+    inside.shell(f"echo more >> {inside.tmp}/deep/link/file")
+    return seen, inside.changes(), inside.overlay.status
+
+
+@by_everyone
+def test_symlink_to_a_root_cannot_be_replaced(scene: Scene) -> None:
+    seen, changes, status = scene.run(replace_symlinks)
+
+    assert seen == [str(scene.base / "store"), str(scene.base / "nowhere"), "text"]
+    assert changes == {"store/file": "content"}
+    assert status == "enforced"
+    assert os.readlink(scene.base / "tmp/deep/link") == str(scene.base / "store")
+
+
 def use_missing(inside):
     inside.put(inside.base + "/etc/file")
     missing = (inside.home + "/.future/store", inside.base + "/etc/future", inside.tmp + "/future", "/no-such/root")

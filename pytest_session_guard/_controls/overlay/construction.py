@@ -43,11 +43,13 @@ class Construction:
     """What stands once the mounts are made.
 
     :param shortfalls: essential steps that could not be had as planned: path and why.
+    :param loose: symlinks that could not be pinned: path and why.
     :param store: the directory of the upper layers on the disk; empty when they lie in memory.
     """
 
     layers: list[Layer] = field(default_factory=list)
     shortfalls: list[tuple[str, str]] = field(default_factory=list)
+    loose: list[tuple[str, str]] = field(default_factory=list)
     store: str = ""
 
 
@@ -128,7 +130,7 @@ class Builder:
         """
         for step in self.layout.steps:
             place = os.path.dirname(step.path) if step.role == "cover" and step.kind != "directory" else step.path
-            self._trees[step.path] = mounts.clone_tree(place)
+            self._trees[step.path] = mounts.clone_tree(place, follow=step.kind != "link")
             if step.role != "through":
                 mounts.freeze("", self._trees[step.path])
         if self.place == "disk":
@@ -174,6 +176,9 @@ class Builder:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def _make(self, step: Step, tree_fd: int, store_fd: int) -> None:
+        if step.kind == "link":
+            self._pin(step.path, tree_fd)
+            return
         if step.role != "cover":
             mounts.attach_tree(tree_fd, step.path)
             return
@@ -185,6 +190,13 @@ class Builder:
             if step.essential:
                 self.result.shortfalls.append((step.path, problem.strerror or str(problem)))
             _show_frozen(step, tree_fd)
+
+    def _pin(self, link: str, tree_fd: int) -> None:
+        """Mount a symlink on itself: paths go through it as before, and it stays."""
+        try:
+            mounts.attach_tree(tree_fd, link)
+        except OSError as problem:
+            self.result.loose.append((link, problem.strerror or str(problem)))
 
     def _cover(self, step: Step, tree_fd: int, store_fd: int, number: str) -> Layer:
         for name in ("", "/lower", "/upper", "/work"):

@@ -97,6 +97,7 @@ def _resolved(plan: OverlayPlan) -> OverlayPlan:
         writable=tuple(dict.fromkeys(real(path) for path in (*ALWAYS_WRITABLE, *plan.writable))),
         overlaid=tuple(dict.fromkeys(map(real, plan.overlaid))),
         witnessed=tuple(dict.fromkeys(map(real, plan.witnessed))),
+        links=tuple(path for path in plan.overlaid if os.path.islink(path)),
         scratch=real(plan.scratch),
     )
 

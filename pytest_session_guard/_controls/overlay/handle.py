@@ -53,7 +53,7 @@ class Overlay:
         self.missing: tuple[str, ...] = tuple(answer["uncovered"])
         self.silent: tuple[str, ...] = tuple(answer["silent"])
         self.absent: tuple[str, ...] = tuple(answer["absent"])
-        clauses = (self._note, reasons.shortfall_clause(answer["shortfalls"], self.missing))
+        clauses = (self._note, reasons.shortfall_clause(answer["shortfalls"], self.missing, answer["loose"]))
         self.reason = "; ".join(clause for clause in clauses if clause)
         self.status: Literal["enforced", "partial"] = "partial" if self.reason else "enforced"
         self._namespace_fd, self._root_fd, *layers, self._users_fd = descriptors

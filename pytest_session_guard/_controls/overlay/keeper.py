@@ -192,6 +192,7 @@ class Keeper:
         stack.layout = layout
         stack.built.layers += built.layers
         stack.built.shortfalls += built.shortfalls
+        stack.built.loose += built.loose
         return stack
 
     def show_pristine(self, path: str, namespace_fd: int, root_fd: int) -> None:

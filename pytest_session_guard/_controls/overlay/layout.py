@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-Kind = Literal["directory", "file", "socket", "missing"]
+Kind = Literal["directory", "file", "socket", "missing", "link"]
 Role = Literal["through", "cover", "frozen"]
 
 # More overlays than this, for one home whose mounts cannot be parted from it, cost more than they tell.
@@ -35,6 +35,8 @@ class OverlayPlan:
         there leaves a trace instead of a silent refusal.
     :param unpinned: those of ``overlaid`` that are the run's own: a rename on the way there harms nobody, and each mount on the
         way would part the run's directory from the workspace (no hard link goes from one mount into another).
+    :param links: symlinks by which protected roots are reached; what they lead to is overlaid, and in a writable place
+        they must stay what they are.
     :param upper: where upper layers lie: in memory, on the disk of `scratch`, or in memory unless the kernel cannot.
     :param upper_size_bytes: limit of upper layers in memory; ``None`` leaves the kernel's, half of the memory.
     """
@@ -44,6 +46,7 @@ class OverlayPlan:
     scratch: str
     witnessed: tuple[str, ...] = ()
     unpinned: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     upper: Literal["auto", "memory", "disk"] = "auto"
     upper_size_bytes: int | None = None
 
@@ -151,6 +154,12 @@ class _Draft:
         for path in plan.witnessed:
             if self.role_above(path) is None and self.disk.kind_of(path) == "directory":
                 self.roles.setdefault(path, "cover")
+        # A mount point can be neither renamed nor removed; a symlink can be one by itself.
+        self.roles.update((link, "frozen") for link in plan.links if self.role_above(link) == "through")
+
+    def kind_of(self, path: str) -> Kind:
+        """What stands at a path that has a role: of a symlink, the link itself."""
+        return "link" if path in self.plan.links and self.roles.get(path) == "frozen" else self.disk.kind_of(path)
 
     def role_above(self, path: str) -> Role | None:
         """The role that `path` has by its ancestors alone; ``None`` is the read-only rest."""
@@ -218,7 +227,7 @@ class _Draft:
             if path in pins:
                 yield Step("through", path, "directory")
                 continue
-            role, above, kind = self.roles[path], self.role_above(path), self.disk.kind_of(path)
+            role, above, kind = self.roles[path], self.role_above(path), self.kind_of(path)
             if path == "/" or kind == "missing" or self._is_there_already(path, role, above):
                 continue
             yield Step(role, path, kind, path in self.essential or role == "through")
@@ -229,7 +238,7 @@ class _Draft:
             above == "through"
             and path != "/"
             and path not in self.plan.unpinned
-            and self.disk.kind_of(path) != "missing"
+            and self.kind_of(path) != "missing"
             and not self._is_there_already(path, role, above)
         )
 

@@ -79,10 +79,13 @@ def _dotted(path: str) -> str:
     return path.removeprefix("/proc/sys/").replace("/", ".")
 
 
-def shortfall_clause(shortfalls: Sequence[tuple[str, str]], uncovered: Sequence[str]) -> str:
+def shortfall_clause(
+    shortfalls: Sequence[tuple[str, str]], uncovered: Sequence[str], loose: Sequence[tuple[str, str]] = ()
+) -> str:
     """What the overlay does not do of its plan; empty when there is nothing."""
     clauses = [f"{path} is read-only instead of overlaid ({why})" for path, why in shortfalls]
     clauses += [f"{path} does not exist and lies in a writable place, so nothing holds it" for path in uncovered]
+    clauses += [f"{path} is a symlink in a writable place and can be replaced ({why})" for path, why in loose]
     return "; ".join(clauses)
 
 

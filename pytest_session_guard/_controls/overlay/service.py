@@ -283,6 +283,7 @@ def send_stack(keeper: Keeper, channel: Channel, stack: Stack) -> None:
         "layers": [(layer.path, layer.name, layer.root_rights) for layer in layers],
         "own_users": keeper.base.own_users,
         "shortfalls": stack.built.shortfalls,
+        "loose": stack.built.loose,
         "uncovered": stack.layout.uncovered,
         "silent": stack.layout.silent,
         "absent": stack.layout.absent,
