@@ -44,6 +44,8 @@ class Preimages:
         self._journal = journal
         # No lock: threads meet as processes do, at names that only the first can make.
         self._recorded: dict[tuple[str, Identity], How] = {}
+        # Of directories, as they were before the run took the first entry out; each entry that goes changes them.
+        self._emptied: dict[str, os.stat_result] = {}
 
     def keep(self, path: str, found: os.stat_result, removal: bool) -> None:
         """Keep what stands at ``path``, unless it is kept already.
@@ -54,6 +56,10 @@ class Preimages:
         :raises LedgerError: it cannot be written down, so it must not be changed.
         """
         try:
+            if removal:
+                above = path.rpartition("/")[0] or "/"
+                if above not in self._emptied:
+                    self._emptied[above] = Raw.lstat(above)
             if stat.S_ISDIR(found.st_mode):
                 self._keep_directory(path, found, removal)
             else:
@@ -76,6 +82,9 @@ class Preimages:
 
     def _keep_directory(self, path: str, found: os.stat_result, removal: bool) -> None:
         """A directory is its mode, owner, times and attributes; one that is renamed away takes its contents along."""
+        full = self._emptied.get(path)
+        if full is not None and (full.st_dev, full.st_ino) == (found.st_dev, found.st_ino):
+            found = full
         self._record(path, found, "directory")
         if removal:
             for entry in _entries(path):
@@ -198,7 +207,9 @@ class Preimages:
             raise PreimageError(path, "is no regular file, so it cannot be copied")
         needed = min(found.st_size, found.st_blocks * 512)
         if needed > self.limit_bytes:
-            raise PreimageError(path, f"takes {needed} bytes, more than the limit of {self.limit_bytes}")
+            raise PreimageError(
+                path, f"takes {needed} bytes, more than session_guard_preimage_limit ({self.limit_bytes})"
+            )
 
     def _copy_at_rest(
         self, files: Mapping[str, os.stat_result], targets: Mapping[str, str]

@@ -18,6 +18,9 @@ MODES: Final = ("off", "report", "enforce")  # weakest first
 LAYERS: Final = ("hook", "overlay", "seal", "manifest")
 ENVIRONMENT_MODE: Final = "SESSION_GUARD"
 
+# By how many bits a number of each is shifted to be one of bytes.
+UNITS: Final = {"": 0, "B": 0, "KiB": 10, "MiB": 20, "GiB": 30}
+
 Kind = Literal["word", "lines", "path"]
 
 
@@ -73,6 +76,9 @@ OPTIONS: Final = (
            "a comma list of hook, overlay, seal, manifest", "layers without which the run stops at once, exit status 4"),
     Option("session_guard_tag", "", "lines", "GLOB", "", "globs",
            "tag files of shared zones that match GLOB as artifacts by themselves"),
+    Option("session_guard_preimage_limit", "--session-guard-preimage-limit", "word", "SIZE", "256 MiB",
+           "a number of bytes, KiB, MiB or GiB, such as 64 MiB",
+           "let the run change files of the rootdir in place up to this SIZE, of which a copy is kept first"),
     Option("session_guard_dir", "--session-guard-dir", "path", "PATH", ".session_guard", "a path, relative to the rootdir or absolute",
            "directory of the ledger"),
     Option("", "--session-guard-json", "path", "PATH", "", "a path", "write the report as JSON to PATH"),
@@ -129,6 +135,7 @@ class Settings:
     layers: tuple[str, ...] = ("auto",)
     require: tuple[str, ...] = ()
     tag: tuple[str, ...] = ()
+    preimage_limit_bytes: int = 256 << 20
     directory: str = ".session_guard"
     directory_source: str = "default"
     json_path: str = ""
@@ -166,6 +173,7 @@ def merge(raw: Mapping[str, Sequence[Value]]) -> Settings:
         layers=pick.layers("session_guard_layers", auto=True),
         require=pick.layers("session_guard_require", auto=False),
         tag=tuple(line.text for line in pick.globs("session_guard_tag")),
+        preimage_limit_bytes=pick.size("session_guard_preimage_limit"),
         directory=directory,
         directory_source=directory_source,
         json_path=pick.path("--session-guard-json")[0],
@@ -196,6 +204,14 @@ class _Picker:
         if word not in allowed:
             raise self.wrong(name, value, "is not one of the words it takes")
         return word, value.source
+
+    def size(self, name: str) -> int:
+        """Bytes."""
+        value = self.first(name)
+        said = re.fullmatch(r"\s*(\d{1,15})\s*(|B|KiB|MiB|GiB)\s*", str(value.raw), re.ASCII)
+        if said is None:
+            raise self.wrong(name, value, "is no size")
+        return int(said[1]) << UNITS[said[2]]
 
     def lines(self, name: str) -> tuple[Line, ...]:
         out: dict[str, Line] = {}

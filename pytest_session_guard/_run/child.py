@@ -58,7 +58,7 @@ def join_as_child(environ: Mapping[str, str]) -> ChildRun:
     policy, more = read_policy(handover.directory, handover.label)
     hint = DirFdHint()
     run = ChildRun(
-        settings=Settings(mode=more["mode"]),
+        settings=Settings(mode=more["mode"], preimage_limit_bytes=more["preimage_limit_bytes"]),
         places=Places(more["rootdir"], tuple(more["homes"]), (), "", ledger=more["ledger"]),
         policy=policy,
         directory=RunDirectory(handover.directory, handover.run_id, handover.started_ns),

@@ -44,7 +44,6 @@ _get_ident: Final = threading.get_ident  # captured: tests replace it
 # One test that walks a big tree may be refused a million times; each counts, so many are written down in full.
 FULL_RECORDS_PER_TEST: Final = 200
 RENAME: Final = "os.rename"
-PREIMAGE_LIMIT_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass
@@ -241,7 +240,8 @@ class GuardRun:
             # Imported at the first use: most runs change nothing that was there.
             from pytest_session_guard._controls.preimages import Preimages
 
-            self.preimages = Preimages(self.directory.directory("preimages"), PREIMAGE_LIMIT_BYTES, self.journal.append)
+            store, limit_bytes = self.directory.directory("preimages"), self.settings.preimage_limit_bytes
+            self.preimages = Preimages(store, limit_bytes, self.journal.append)
         self.preimages.keep(path, found, removal)
         self.preserved.setdefault(path, self.span.nodeid)
 

@@ -142,6 +142,7 @@ class SessionRun(GuardRun):
         """
         more = {
             "mode": self.settings.mode,
+            "preimage_limit_bytes": self.settings.preimage_limit_bytes,
             "rootdir": self.places.rootdir,
             "homes": self.places.homes,
             "ledger": self.places.ledger,

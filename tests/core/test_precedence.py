@@ -76,6 +76,7 @@ def test_order_in_which_the_environment_is_handed_over_does_not_matter() -> None
         pytest.param("session_guard_home", ("redirect", "keep"), "home", "redirect", id="home"),
         pytest.param("session_guard_layers", ("hook", "seal"), "layers", ("hook",), id="layers"),
         pytest.param("session_guard_require", ("overlay", "hook"), "require", ("overlay",), id="require"),
+        pytest.param("session_guard_preimage_limit", ("1", "2"), "preimage_limit_bytes", 1, id="preimage-limit"),
         pytest.param("session_guard_dir", ("a", "b"), "directory", "a", id="dir"),
         pytest.param("--session-guard-json", ("a.json", "b.json"), "json_path", "a.json", id="json"),
         pytest.param("--session-guard-html", ("a.html", "b.html"), "html_path", "a.html", id="html"),

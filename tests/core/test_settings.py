@@ -88,6 +88,7 @@ def test_table_has_the_documented_names() -> None:
         "session_guard_layers": "--session-guard-layers",
         "session_guard_require": "--session-guard-require",
         "session_guard_tag": "",
+        "session_guard_preimage_limit": "--session-guard-preimage-limit",
         "session_guard_dir": "--session-guard-dir",
         "--session-guard-json": "--session-guard-json",
         "--session-guard-html": "--session-guard-html",
@@ -101,6 +102,7 @@ def test_table_has_the_documented_names() -> None:
 PATH_OPTIONS = ("session_guard_protect", "session_guard_share", "session_guard_free")
 PATHS_ALLOWED = "absolute paths, ~/... or {rootdir}/..."
 FREE_ALLOWED = "absolute paths, ~/..., {rootdir}/..., or globs of these or of names"
+SIZES = "a number of bytes, KiB, MiB or GiB, such as 64 MiB"
 LAYERS_ALLOWED = "a comma list of hook, overlay, seal, manifest"
 REDIRECT_ALLOWED = (
     "module:ATTR = PLACE, env:NAME = PLACE or ~/real/path = PLACE, with PLACE relative to the test's private directory"
@@ -153,6 +155,11 @@ WRONG = [
     ("session_guard_require", "auto", "holds the unknown layer 'auto', got 'auto'", LAYERS_ALLOWED),
     ("session_guard_tag", [""], "is empty, got ''", "globs"),
     ("session_guard_tag", ["*.js\0n"], "holds a null byte, got '*.js\\x00n'", "globs"),
+    ("session_guard_preimage_limit", "", "is no size, got ''", SIZES),
+    ("session_guard_preimage_limit", "-1", "is no size, got '-1'", SIZES),
+    ("session_guard_preimage_limit", "1.5 MiB", "is no size, got '1.5 MiB'", SIZES),
+    ("session_guard_preimage_limit", "64 MB", "is no size, got '64 MB'", SIZES),
+    ("session_guard_preimage_limit", "²", "is no size, got '²'", SIZES),
     ("session_guard_dir", "", "is empty, got ''", "a path, relative to the rootdir or absolute"),
     ("session_guard_dir", " ", "is empty, got ' '", "a path, relative to the rootdir or absolute"),
     ("session_guard_dir", ".", "is no directory of its own, got '.'", "a path, relative to the rootdir or absolute"),
@@ -209,6 +216,10 @@ def test_unknown_option_is_an_error_of_the_adapter() -> None:
         pytest.param("session_guard_require", "seal,hook", "require", ("seal", "hook"), id="require"),
         pytest.param("session_guard_require", "", "require", (), id="require-nothing"),
         pytest.param("session_guard_tag", ["*.json", "a/**/*.jsonl"], "tag", ("*.json", "a/**/*.jsonl"), id="tag"),
+        pytest.param("session_guard_preimage_limit", " 2KiB ", "preimage_limit_bytes", 2048, id="kibibytes"),
+        pytest.param("session_guard_preimage_limit", "3 MiB", "preimage_limit_bytes", 3 << 20, id="mebibytes"),
+        pytest.param("session_guard_preimage_limit", "4 GiB", "preimage_limit_bytes", 4 << 30, id="gibibytes"),
+        pytest.param("session_guard_preimage_limit", "0", "preimage_limit_bytes", 0, id="no-bytes"),
         pytest.param("session_guard_dir", "build/guard", "directory", "build/guard", id="dir"),
         pytest.param("--session-guard-json", "out/r.json", "json_path", "out/r.json", id="json"),
         pytest.param("--session-guard-html", "r.html", "html_path", "r.html", id="html"),
