@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from pytest_session_guard._controls.preimages import Preimages, store_name
 from pytest_session_guard._core.errors import LedgerError, PreimageError
 from pytest_session_guard._core.records import Identity, parse_journal
 from pytest_session_guard._core.restoring import Preimage, left_states, preimages_of
+
+ORDINARY = 12345
 
 
 @pytest.fixture
@@ -345,13 +349,28 @@ def test_a_store_that_is_gone_refuses(scene: Scene) -> None:
         scene.keep(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads everything")
-def test_what_cannot_be_read_is_refused(scene: Scene) -> None:
-    path = put(scene.work / "a")
+@pytest.fixture
+def ordinary_scene() -> Iterator[Scene]:
+    """A run of a user who is not root, as root reads everything."""
+    was = os.geteuid(), os.getegid()
+    with tempfile.TemporaryDirectory() as root:
+        if was[0] == 0:
+            os.chown(root, ORDINARY, ORDINARY)
+            os.setegid(ORDINARY)
+            os.seteuid(ORDINARY)
+        try:
+            yield Scene(Path(root))
+        finally:
+            os.seteuid(was[0])
+            os.setegid(was[1])
+
+
+def test_what_cannot_be_read_is_refused(ordinary_scene: Scene) -> None:
+    path = put(ordinary_scene.work / "a")
     path.chmod(0o200)
 
     with pytest.raises(PreimageError, match="Permission denied"):
-        scene.keep(path)
+        ordinary_scene.keep(path)
 
 
 # Databases
