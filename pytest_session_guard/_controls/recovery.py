@@ -69,7 +69,7 @@ class Restorer:
         if image.how == "absent":
             return Now(state_of(found), same=found is None)
         same = found is not None and _is_same(image, found, f"{self.store}/{image.copy}", stored)
-        return Now(state_of(found), same, usable)
+        return Now(state_of(found), same, usable, _is_intact(image, stored))
 
     def apply(self, plan: RestorePlan) -> Restored:
         """Carry a plan out. What stands at a path goes aside and is named; an error at one path leaves the others be."""
@@ -331,6 +331,13 @@ def apply_quarantine(plan: QuarantinePlan) -> QuarantinePlan:
         except OSError as problem:
             uncertain.append((path, f"cannot go back to {home!r} ({problem.strerror or problem})"))
     return QuarantinePlan(tuple(removed), tuple(returned), tuple(uncertain))
+
+
+def _is_intact(image: Preimage, stored: os.stat_result | None) -> bool:
+    """Whether a second name still leads to what it led to; whoever writes through the first one changes both."""
+    if image.how != "link" or stored is None or not stat.S_ISREG(stored.st_mode):
+        return True
+    return (stored.st_size, stored.st_mtime_ns) == (image.size, image.mtime_ns)
 
 
 def _is_same(image: Preimage, found: os.stat_result, stored_path: str, stored: os.stat_result | None) -> bool:

@@ -25,6 +25,7 @@ LAST_BREATH_NS: Final = 2_000_000_000
 CHANGED_SINCE: Final = "it was changed after the run; the run's pre-image is older"
 AS_IT_WAS: Final = "it is as it was before the run"
 COPY_GONE: Final = "its pre-image is gone or damaged"
+COPY_CHANGED: Final = "its pre-image was written to later, through another name of the file"
 BELONGS_TO: Final = "it belongs to {!r}, which is left alone: {}"
 # What SQLite needs beside a database to read it; the shared index (-shm) is made anew.
 SIDE_FILES: Final = ("-wal", "-journal")
@@ -95,11 +96,13 @@ class Now:
 
     :param same: it is what the pre-image says: content, mode and times.
     :param copy_usable: the stored copy is there and whole.
+    :param copy_intact: what is stored, another name of the file itself, is as it was then.
     """
 
     state: State
     same: bool = False
     copy_usable: bool = True
+    copy_intact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +239,8 @@ def _reason_to_leave(image: Preimage, now: Now, left: Mapping[str, State], last_
         return AS_IT_WAS
     if not now.copy_usable:
         return COPY_GONE
+    if not now.copy_intact and not force:
+        return COPY_CHANGED
     if now.state is None or force:
         return ""
     if image.path in left:

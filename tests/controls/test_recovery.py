@@ -24,7 +24,7 @@ from pytest_session_guard._controls.recovery import (
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import encode_line
 from pytest_session_guard._core.removal import ANOTHER_OBJECT, CHANGED_LATER
-from pytest_session_guard._core.restoring import AS_IT_WAS, CHANGED_SINCE, COPY_GONE, LAST_BREATH_NS
+from pytest_session_guard._core.restoring import AS_IT_WAS, CHANGED_SINCE, COPY_CHANGED, COPY_GONE, LAST_BREATH_NS
 from pytest_session_guard._core.runs import PastRun
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import Raw
@@ -239,6 +239,19 @@ def test_a_preimage_that_is_gone_or_damaged_is_not_restored(scene: Scene, damage
 
     assert restore_run(run).kept == ((str(path), COPY_GONE),)
     assert path.read_bytes() == b"changed"
+
+
+def test_a_preimage_that_was_written_to_through_its_other_name_is_said_to_be_so(scene: Scene) -> None:
+    path = put(scene.work / "a")
+    scene.keep(path, removal=True)
+    moved = path.rename(scene.work / "moved")
+    run = ended(scene)
+    moved.write_bytes(b"by a later run")
+
+    assert restore_run(run).kept == ((str(path), COPY_CHANGED),)
+    assert not path.exists()
+    assert restore_run(run, force=True).restored == (str(path),)
+    assert path.read_bytes() == b"by a later run"
 
 
 def test_all_names_of_a_hard_linked_file_get_their_content_back(scene: Scene) -> None:

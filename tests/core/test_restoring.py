@@ -13,6 +13,7 @@ from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.restoring import (
     AS_IT_WAS,
     CHANGED_SINCE,
+    COPY_CHANGED,
     COPY_GONE,
     LAST_BREATH_NS,
     Now,
@@ -110,6 +111,8 @@ def test_left_states_take_the_last_word() -> None:
         pytest.param(Now(THERE), {}, 999 - LAST_BREATH_NS, False, CHANGED_SINCE, id="killed-run-long-ago"),
         pytest.param(Now(THERE, same=True), {}, 0, True, AS_IT_WAS, id="as-it-was"),
         pytest.param(Now(None, copy_usable=False), {}, 0, True, COPY_GONE, id="copy-gone"),
+        pytest.param(Now(None, copy_intact=False), {}, 0, False, COPY_CHANGED, id="copy-changed"),
+        pytest.param(Now(None, copy_intact=False), {}, 0, True, "create", id="copy-changed-but-forced"),
         pytest.param(Now(THERE, same=True, copy_usable=False), {}, 0, False, AS_IT_WAS, id="copy-gone-but-as-it-was"),
     ],
 )

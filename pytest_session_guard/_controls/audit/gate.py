@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from os import stat_result
 from stat import S_ISBLK, S_ISCHR, S_ISREG
-from time import time
 from typing import Any, Final
 
 from pytest_session_guard._controls.audit.attribution import Culprit, culprit, span_of_thread, writes_bytecode
@@ -257,7 +256,7 @@ class Gate:
         span = self.ports.span()
         who: Culprit = culprit(self.ports.project)
         return Touch(
-            time=time(),
+            time=Raw.time_ns() / 1e9,
             operation=f"{who.via} ({event})" if who.via else event,
             path=path,
             zone=rule.zone.value,
