@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 
 import pytest
 from capabilities import mount_namespace
-from project import MakeProject, Result, lines_of
+from project import HOME, MakeProject, Result, lines_of
 
 from pytest_session_guard._core.records import parse_journal
 
@@ -32,6 +33,33 @@ def assert_red(result: Result, nodeid: str) -> None:
     assert result.changes == {}
     assert result.status == 1, result.words
     assert {touch["nodeid"] for touch in result.touches} == {nodeid}, result.words
+
+
+def test_clock_that_a_test_fakes_is_not_the_guards(make_project: MakeProject) -> None:
+    # As freezegun does it: every name in every module that means a clock means another one.
+    fakes = (
+        "import datetime, time\n\ndef test_frozen(monkeypatch, session_guard):\n"
+        "    clocks = {time.time: lambda: 1.0, time.time_ns: lambda: 10**9, time.monotonic: lambda: 1.0}\n"
+        "    for module in list(sys.modules.values()):\n"
+        "        for name, value in list(getattr(module, '__dict__', {}).items()):\n"
+        "            if type(value) is type(time.time) and value in clocks:\n"
+        "                monkeypatch.setattr(module, name, clocks[value])\n"
+        "    (Path.home() / 'store' / 'made.json').write_text('{}')\n"
+        "    harm()\n"
+    )
+    project = make_project(
+        {"test_it.py": IMPORTS + fakes, "pytest.ini": "[pytest]\nsession_guard_share = ~/store\n"},
+        {**HOME, "store/real.json": "{}"},
+    )
+    started = time.time()
+
+    result = project.run()
+
+    assert result.changes.pop("store") == ("modified_ns",)
+    assert_red(result, "test_it.py::test_frozen")
+    assert [started < touch["time"] < time.time() for touch in result.touches] == [True]
+    assert result.report is not None
+    assert result.report["artifacts"]["kept"] == []
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pytest_rerunfailures") is None, reason="pytest-rerunfailures is not here")

@@ -1,0 +1,86 @@
+"""Two runs at once in one rootdir: neither takes the other's artifacts for its own, nor tidies up after one that lives."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+from project import MakeProject, Project
+
+STORE_INI = "[pytest]\nsession_guard_share = ~/store\n"
+SUITE = """\
+import os, time
+from pathlib import Path
+
+import pytest
+from pytest_session_guard import NotCreatedByRunError
+
+STORE = Path.home() / "store"
+OWN, OTHER = os.environ["OWN"], os.environ["OTHER"]
+SIGNS = Path(os.environ["SIGNS"])
+
+def meet(sign):
+    (SIGNS / f"{OWN}-{sign}").touch()
+    deadline = time.monotonic() + 60
+    while not (SIGNS / f"{OTHER}-{sign}").exists():
+        assert time.monotonic() < deadline, sign
+        time.sleep(0.01)
+
+def test_all(session_guard):
+    mine, theirs = STORE / f"{OWN}.json", STORE / f"{OTHER}.json"
+    mine.write_text(OWN)
+    meet("made")
+    with session_guard.expect_refusal():
+        with pytest.raises(OSError):
+            theirs.write_text("changed")
+        with pytest.raises(OSError):
+            theirs.unlink()
+        with pytest.raises(NotCreatedByRunError) as caught:
+            session_guard.sweep(STORE, "*.json")
+    assert str(theirs) in str(caught.value)
+    assert mine.exists()
+    meet("tried")
+    assert theirs.read_text() == OTHER
+"""
+# Ends first: whatever its end and the start of the next run tidy up, the other one's artifact has to be there.
+LAST = """
+
+def test_zz_outlives_the_other():
+    if OWN == "slow":
+        deadline = time.monotonic() + 60
+        while not (SIGNS / "quick-ended").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert (STORE / "slow.json").read_text() == "slow"
+        assert not (STORE / "quick.json").exists()
+"""
+
+
+def run_as(project: Project, own: str, other: str, workers: tuple[str, ...]) -> tuple[int, str]:
+    """One of the two runs: its exit status and all that it said."""
+    signs = project.base / "signs"
+    report = project.base / "tmp" / f"{own}.json"
+    done = project.call(
+        *(project.account.python, "-m", "pytest", "-p", "no:randomly", f"--session-guard-json={report}", *workers),
+        env={"OWN": own, "OTHER": other, "SIGNS": str(signs)},
+    )
+    (signs / f"{own}-ended").touch()
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_two_runs_at_once_leave_each_others_artifacts_alone(
+    make_project: MakeProject, workers: tuple[str, ...]
+) -> None:
+    project = make_project({"pytest.ini": STORE_INI, "test_it.py": SUITE + LAST}, {"store/real.json": "real"})
+    (project.base / "signs").mkdir()
+
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(run_as, project, "slow", "quick", workers)
+        quick = pool.submit(run_as, project, "quick", "slow", workers)
+
+    assert quick.result()[0] == 0, quick.result()[1]
+    assert slow.result()[0] == 0, slow.result()[1]
+    assert {path.name: path.read_text() for path in (project.home / "store").iterdir()} == {"real.json": "real"}
+    reports = [json.loads((project.base / "tmp" / f"{own}.json").read_bytes()) for own in ("slow", "quick")]
+    assert [report["artifacts"]["kept"] for report in reports] == [[], []]
+    assert reports[0]["run"]["id"] != reports[1]["run"]["id"]
