@@ -32,6 +32,7 @@ from pytest_session_guard._run.outside import late_differences, take_if_alone
 from pytest_session_guard._run.places import Output
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
 from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, write_report
+from pytest_session_guard._run.whereabouts import OPTION, ledger_elsewhere, may_hold_ledger
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Overlay
@@ -72,6 +73,7 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
         return problem.status or NOT_DONE
     if plan.mode == "off":
         return subprocess.run(list(command), env=dict(environ), check=False).returncode
+    plan = _with_usable_ledger(plan, environ)
     run = Launch(command, plan, RunDirectory.create(plan.ledger))
     _enter(run)
     if run.overlay is None:
@@ -80,6 +82,15 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
     started = {**environ, LAUNCH_VARIABLE: _introduction(run)}
     status = _run_to_its_end(run, started, wait_s)
     return _verdict(run, status)
+
+
+def _with_usable_ledger(plan: Plan, environ: Mapping[str, str]) -> Plan:
+    """Behind the wall of the rehearsal no checkout is read-only; here it may be seen that this one is."""
+    rootdir, name = os.path.split(plan.ledger)
+    if name != OPTION.default or may_hold_ledger(plan.ledger):
+        return plan
+    elsewhere = ledger_elsewhere(rootdir, environ)
+    return replace(plan, ledger=elsewhere, writable=(*plan.writable, elsewhere))
 
 
 def _enter(run: Launch) -> None:

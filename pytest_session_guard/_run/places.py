@@ -14,6 +14,7 @@ from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._core.settings import Line, Settings, is_glob
 from pytest_session_guard._core.zones import Pattern, Policy, Rule, Zone, is_within
 from pytest_session_guard._host.identity import resolve_missing
+from pytest_session_guard._run.whereabouts import ledger_place
 
 # Directories and files that tools keep in a checkout for themselves; anything in them can be made again.
 TOOL_NAMES: Final = (
@@ -86,7 +87,8 @@ def capture(
     root = resolve_missing(rootdir)
     temporary = _temporary_directories()
     homes, notes = _homes(environ, temporary)
-    notes = (*notes, *_temporary_elsewhere(environ, temporary))
+    place = ledger_place(root, ledger, environ)
+    notes = (*notes, *_temporary_elsewhere(environ, temporary), *_ledger_elsewhere(root, ledger, place))
     cache = environ.get("XDG_CACHE_HOME") or (f"{homes[0]}/.cache" if homes else "")
     if sys.platform == "darwin" and homes:
         cache = f"{homes[0]}/Library/Caches"
@@ -103,7 +105,7 @@ def capture(
         outputs=tuple(
             replace(out, path=resolve_missing(os.path.abspath(os.path.expanduser(out.path)))) for out in outputs
         ),
-        ledger=resolve_missing(os.path.join(root, os.path.expanduser(ledger))),
+        ledger=place,
         ini=ini,
         notes=notes,
     )
@@ -125,6 +127,12 @@ def is_for_temporary_files(path: str, within: str = "") -> bool:
     """
     said = path[len(within) :] if within and path != within else path.rpartition("/")[2]
     return _SAYS_TEMPORARY.search(said) is not None
+
+
+def _ledger_elsewhere(root: str, told: str, place: str) -> list[str]:
+    if place == resolve_missing(os.path.join(root, os.path.expanduser(told))):
+        return []
+    return [f"the rootdir lies on a read-only disk: the ledger is kept in {place}"]
 
 
 def _temporary_elsewhere(environ: Mapping[str, str], temporary: Sequence[str]) -> list[str]:
