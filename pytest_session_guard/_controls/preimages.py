@@ -42,6 +42,7 @@ class Preimages:
         self.directory = directory
         self.limit_bytes = limit_bytes
         self._journal = journal
+        self._store = Raw.lstat(directory)
         # No lock: threads meet as processes do, at names that only the first can make.
         self._recorded: dict[tuple[str, Identity], How] = {}
         # Of directories, as they were before the run took the first entry out; each entry that goes changes them.
@@ -94,6 +95,12 @@ class Preimages:
                 else:
                     self._keep_one(f"{path}/{entry.name}", inner, removal)
 
+    def _insist_on_store(self, path: str) -> None:
+        """A store that was moved away, with a symlink or somebody else's directory in its place, is no place to write to."""
+        now = Raw.lstat(self.directory)
+        if (now.st_dev, now.st_ino) != (self._store.st_dev, self._store.st_ino):
+            raise PreimageError(path, "could not be copied: another directory stands where the ledger was")
+
     def _keep_one(self, path: str, found: os.stat_result, removal: bool) -> None:
         if stat.S_ISLNK(found.st_mode):
             self._record(path, found, "symlink", target=Raw.readlink(path))
@@ -102,6 +109,7 @@ class Preimages:
         held = self._recorded.get((path, identity))
         if held == "copy" or (held == "link" and removal):
             return
+        self._insist_on_store(path)
         name = store_name(path, identity)
         sides = self._side_files(path, found, name)
         linked = _lstat(f"{self.directory}/{name}") is not None

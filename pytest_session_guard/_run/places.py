@@ -23,6 +23,11 @@ TOOL_NAMES: Final = (
     ".pytype", ".pyre", ".ipynb_checkpoints",
 )  # fmt: skip
 
+# What lies in these is the system's.
+SYSTEM_DIRECTORIES: Final = frozenset(
+    ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr")
+)
+
 # The source of rules for what pytest itself was told to write.
 OUTPUT_SOURCE: Final = "pytest's own option"
 
@@ -202,12 +207,31 @@ def build_policy(settings: Settings, places: Places) -> tuple[Policy, tuple[str,
         for line in lines:
             path = expand(option, line, places)
             source = f"{line.source}: {option}"
+            if zone is Zone.SHARED:
+                _insist_on_shareable(option, line, resolve_missing(path), places)
             if zone is Zone.FREE and is_glob(line.text):
                 patterns.append(Pattern(path, source=source))
                 continue
             rules.extend(declared_rules(zone, path, line, source))
     policy = Policy(tuple(rules), tuple(patterns))
     return policy, (*places.notes, *_misplaced_shares(settings, places, rules, patterns))
+
+
+def _insist_on_shareable(option: str, line: Line, real: str, places: Places) -> None:
+    """What is made in a shared place is removed at the end, and that is no business of a run's in the system's own directories.
+
+    :raises ConfigurationError: it is, or lies in, one of these, or it is a home.
+    """
+    top = f"/{real.split('/')[1]}"
+    problem = ""
+    if real in places.homes:
+        problem = "is a home directory, which stays protected"
+    elif real == top or (top in SYSTEM_DIRECTORIES and not is_within(real, "/usr/local")):
+        problem = "is a directory of the system"
+    if problem:
+        raise ConfigurationError(
+            option, line.source, f"{problem}, got {line.text!r}", "a directory of an application's data"
+        )
 
 
 def _default_rules(settings: Settings, places: Places) -> list[Rule]:

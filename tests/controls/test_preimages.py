@@ -349,6 +349,21 @@ def test_a_store_that_is_gone_refuses(scene: Scene) -> None:
         scene.keep(path)
 
 
+@pytest.mark.parametrize("above", ["preimages", ".session_guard"])
+def test_a_ledger_that_was_swapped_gets_nothing(scene: Scene, tmp_path: Path, above: str) -> None:
+    path = put(scene.work / "a")
+    store = Path(scene.preimages.directory)
+    swapped = next(place for place in (store, *store.parents) if place.name == above)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.joinpath(store.relative_to(swapped)).mkdir(parents=True)
+    swapped.rename(tmp_path / "away")
+    swapped.symlink_to(elsewhere)
+
+    with pytest.raises(PreimageError, match="another directory stands where the ledger was"):
+        scene.keep(path)
+    assert [entry for entry in elsewhere.rglob("*") if not entry.is_dir()] == []
+
+
 @pytest.fixture
 def ordinary_scene() -> Iterator[Scene]:
     """A run of a user who is not root, as root reads everything."""
