@@ -22,6 +22,10 @@ CONTAINED_REASONS: Final = {
     "content": f"was changed {_BY}",
     "metadata": f"was given other metadata {_BY}",
 }
+APPEARED_REASON: Final = (
+    "was made by a child process, native code or a program outside this run, and is really there: "
+    "nothing can be put over a protected place that does not exist"
+)
 REFUSED_REASON: Final = "was aimed at by a child process or native code; the real one is untouched"
 
 
@@ -41,12 +45,13 @@ class Blame:
 
 
 def contained(change: Change, rule: Rule, blame: Blame) -> Touch:
-    """A change that landed in an upper layer."""
-    reason = CONTAINED_REASONS[change.kind]
+    """A change that landed in an upper layer, or where none could be put."""
+    reason = APPEARED_REASON if change.real else CONTAINED_REASONS[change.kind]
     if blame.still_at_work:
         reason += f"; at work after the end of pytest: {blame.still_at_work}"
     unknown = Doer(0, blame.commands)
-    return _charged(change.kind, change.path, "contained", reason, unknown, rule, blame)
+    outcome: Outcome = "allowed" if change.real else "contained"
+    return _charged(change.kind, change.path, outcome, reason, unknown, rule, blame)
 
 
 def refused(attempt: Try, rule: Rule, blame: Blame) -> Touch:

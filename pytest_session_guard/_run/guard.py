@@ -365,7 +365,8 @@ class GuardRun:
         if not changes and not tries:
             return
         recent = self.touches[self._walls_read :]
-        seen = {touch.path for touch in recent if touch.outcome == "contained" and touch.layer == "hook"}
+        told = ("contained", "preserved")
+        seen = {touch.path for touch in recent if touch.outcome in told and touch.layer == "hook"}
         seen |= self._charged_by_children
         self._charged_by_children.clear()
         self._walls_read = len(self.touches)

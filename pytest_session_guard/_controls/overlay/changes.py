@@ -47,11 +47,13 @@ class Change:
         ``metadata``: mode, owner, times, xattrs, flags; ``names``: entries of a directory came and went and left
         nothing but its time; ``undone``: what was changed earlier is again as it really is.
     :param directory: the change is one of a directory.
+    :param real: it is on the real disk, where no layer could be put.
     """
 
     path: str
     kind: ChangeKind
     directory: bool
+    real: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from . import keeper, reasons
 from .changes import Change, LayerReader
 from .construction import Layer
 from .layout import ancestors
+from .missing import MissingRoots
 from .unheard import Hearing, Try
 from .wire import Channel
 
@@ -46,11 +47,14 @@ class Overlay:
         self.address: str = answer["address"]
         self.keeper_pid: int = answer["pid"]
         self._note = note
+        self._missing = MissingRoots()
         self._take(answer, descriptors)
 
     def _take(self, answer: dict[str, Any], descriptors: list[int]) -> None:
         self.label: str = answer["label"]
         self.missing: tuple[str, ...] = tuple(answer["uncovered"])
+        # What appears there all processes of the run see alike; one of them is to tell it.
+        self._missing.watch(self.missing if self.label == keeper.MAIN else ())
         self.silent: tuple[str, ...] = tuple(answer["silent"])
         self.absent: tuple[str, ...] = tuple(answer["absent"])
         clauses = (self._note, reasons.shortfall_clause(answer["shortfalls"], self.missing, answer["loose"]))
@@ -92,16 +96,21 @@ class Overlay:
     def changes(self) -> list[Change]:
         """What is new in the upper layers since the last call, or since the start; microseconds when nothing is.
 
+        So is what appeared in the place of a root that was `missing`.
+
         :raises OSError: a layer cannot be read.
         """
-        found: list[Change] = []
+        found = self._missing.appeared()
         for reader in self._readers:
             found += reader.changes()
         return found
 
     def is_untouched(self) -> bool:
-        """Whether all upper layers are as they were made: the first change of anything below shows in their roots."""
-        return all(reader.is_untouched for reader in self._readers)
+        """Whether all upper layers are as they were made: the first change of anything below shows in their roots.
+
+        Nothing shows where a root is `missing`: then somebody has to look.
+        """
+        return not self._missing and all(reader.is_untouched for reader in self._readers)
 
     @property
     def upper_roots(self) -> tuple[str, ...]:
