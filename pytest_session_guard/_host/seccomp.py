@@ -42,11 +42,18 @@ _MACHINES: Final = {
         {
             "ioctl": 16,
             "rename": 82,
+            "rmdir": 84,
             "link": 86,
+            "unlink": 87,
+            "chown": 92,
+            "fchown": 93,
+            "lchown": 94,
             "setxattr": 188,
             "exit_group": 231,
             "lsetxattr": 189,
             "fsetxattr": 190,
+            "fchownat": 260,
+            "unlinkat": 263,
             "renameat": 264,
             "linkat": 265,
             "renameat2": 316,
@@ -61,8 +68,11 @@ _MACHINES: Final = {
             "lsetxattr": 6,
             "fsetxattr": 7,
             "ioctl": 29,
+            "unlinkat": 35,
             "linkat": 37,
             "renameat": 38,
+            "fchownat": 54,
+            "fchown": 55,
             "exit_group": 94,
             "renameat2": 276,
             **_SAME_EVERYWHERE,
@@ -71,6 +81,9 @@ _MACHINES: Final = {
 }
 # Which calls are heard only with certain arguments: the argument's place, and what it has to be.
 _CONDITIONS: Final = {"ioctl": (1, (FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR)), "exit_group": (0, GREEN)}
+
+# Heard only where it is asked for: a suite removes thousands of files, and each would wait for its turn.
+REMOVALS: Final = frozenset({"rmdir", "unlink", "unlinkat"})
 
 _SET_MODE_FILTER: Final = 1
 _SPECULATION_ALLOWED: Final = 1 << 2
@@ -103,9 +116,10 @@ class Notification:
     arguments: tuple[int, ...]
 
 
-def listen() -> int:
+def listen(removals: bool = False) -> int:
     """Filter the calling thread and all that it starts from now on, for good.
 
+    :param removals: hear of `REMOVALS` too.
     :returns: the listener. Once it is closed everywhere, the calls that it heard fail with ENOSYS, so whoever holds it
         holds it until it hangs up (POLLHUP): then no process is left that could make one.
     :raises OSError: EACCES without the right; EBUSY under another listener; ENOSYS, EINVAL where the kernel has none.
@@ -113,7 +127,7 @@ def listen() -> int:
     machine = _machine()
     if machine is None:
         raise OSError(errno.ENOSYS, f"not known for {os.uname().machine}")
-    program = _program(machine)
+    program = _program(machine, frozenset() if removals else REMOVALS)
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
     flags = _NEW_LISTENER | _SPECULATION_ALLOWED
@@ -158,11 +172,13 @@ def _machine() -> _Machine | None:
     return _MACHINES.get(os.uname().machine)
 
 
-def _program(machine: _Machine) -> bytes:
+def _program(machine: _Machine, unheard: frozenset[str]) -> bytes:
     """The filter: ``_NOTIFY`` for the calls that are heard, ``_ALLOW`` for everything else, other architectures too."""
     lines = [_line(_LOAD, _ARCHITECTURE_AT), _line(_JUMP_IF_EQUAL, machine.word, 1, 0), _line(_RETURN, _ALLOW)]
     lines.append(_line(_LOAD, _NUMBER_AT))
     for name, number in machine.calls.items():
+        if name in unheard:
+            continue
         body = list(_when_called(name))
         lines += [_line(_JUMP_IF_EQUAL, number, 0, len(body)), *body]
     lines.append(_line(_RETURN, _ALLOW))

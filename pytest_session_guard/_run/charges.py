@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_session_guard._core.records import Outcome, Span, Touch
-from pytest_session_guard._core.zones import Rule
+from pytest_session_guard._core.zones import Policy, Rule, Zone
 from pytest_session_guard._host.fsops import Raw
 
 if TYPE_CHECKING:
@@ -84,6 +84,14 @@ def _charged(operation: str, path: str, outcome: Outcome, reason: str, doer: Doe
         reason=reason,
         rule=str(rule),
     )
+
+
+def rule_of(attempt: Try, policy: Policy) -> Rule | None:
+    """The guarded rule that a try offends against; a rename also where a guarded place lies below."""
+    rule = policy.rule_for(attempt.path)
+    if rule.zone is Zone.PROTECTED:
+        return rule
+    return policy.holds_guarded(attempt.path) if attempt.operation == "rename" else None
 
 
 def is_refused(attempt: Try) -> bool:

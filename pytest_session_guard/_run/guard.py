@@ -28,7 +28,7 @@ from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers
 from pytest_session_guard._host.identity import identity_from_stat
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
-from pytest_session_guard._run.charges import Blame, contained, is_refused, refused
+from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
 from pytest_session_guard._run.commands import Commands
 from pytest_session_guard._run.deeds import Deed, What
 from pytest_session_guard._run.lookout import Lookout
@@ -382,8 +382,8 @@ class GuardRun:
 
     def _charge_tries(self, tries: Iterable[Try], known: set[str]) -> None:
         for attempt in tries:
-            rule = self.policy.rule_for(attempt.path)
-            if attempt.path not in known and rule.zone is Zone.PROTECTED and is_refused(attempt):
+            rule = rule_of(attempt, self.policy)
+            if rule is not None and attempt.path not in known and is_refused(attempt):
                 known.add(attempt.path)
                 self.touched(refused(attempt, rule, self._blame()))
 

@@ -21,7 +21,7 @@ from pytest_session_guard._host.processes import adopt_orphans, command_of, wait
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
-from pytest_session_guard._run.charges import Blame, contained, is_refused, refused
+from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
 from pytest_session_guard._run.destinations import make_output
 from pytest_session_guard._run.entering import LAUNCH_VARIABLE
 from pytest_session_guard._run.exit import GREEN
@@ -198,9 +198,9 @@ def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Tou
                 found.append(contained(change, rule, LATE))
                 known.add(change.path)
         for attempt in run.overlay.tries_left(label):
-            rule = policy.rule_for(attempt.path)
-            if rule.zone is Zone.PROTECTED and attempt.path not in known and is_refused(attempt):
-                found.append(refused(attempt, rule, LATE))
+            offended = rule_of(attempt, policy)
+            if offended is not None and attempt.path not in known and is_refused(attempt):
+                found.append(refused(attempt, offended, LATE))
                 known.add(attempt.path)
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from capabilities import mount_namespace
-from project import MakeProject
+from project import MakeProject, write_files
 
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
 
@@ -104,3 +104,38 @@ def test_contained_change_names_the_commands_that_the_test_started(
         expected.format(notes=project.home / ".chat" / "notes.txt"),
     ), touch
     assert f"  process: {touch['process']}" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("made", "script", "operation"),
+    [
+        pytest.param(["keys.env"], "rm -f keys.env", "remove", id="file-removed"),
+        pytest.param(["keys.env/"], "rmdir keys.env", "remove", id="empty-directory-removed"),
+        pytest.param(["keys.env/a"], "cd .. && mv shelf elsewhere", "rename", id="what-holds-it-renamed"),
+    ],
+)
+def test_declared_place_that_cannot_be_moved_or_removed_is_named_when_that_is_tried(
+    make_project: MakeProject, made: list[str], script: str, operation: str
+) -> None:
+    suite = f"import subprocess\n\ndef test_tries():\n    subprocess.run({script!r}, shell=True, cwd={{shelf!r}})\n"
+    project = make_project({})
+    shelf = project.tmp / "shelf"
+    write_files(shelf, {name.rstrip("/"): None if name.endswith("/") else "data\n" for name in made})
+    write_files(project.root, {"test_it.py": suite.format(shelf=str(shelf))})
+    project.give_away()
+
+    result = project.run(f"--session-guard-protect={shelf / 'keys.env'}")
+
+    assert (result.status, result.outcomes) == (1, {"failed": 1}), result.words
+    (touch,) = result.touches
+    assert (touch["operation"], touch["outcome"], touch["nodeid"]) == (operation, "refused", "test_it.py::test_tries")
+    assert touch["path"] == str(shelf if operation == "rename" else shelf / "keys.env")
+    assert (shelf / "keys.env").exists()
+
+
+def test_owner_that_it_had_before_is_a_touch_of_a_childs_too(make_project: MakeProject) -> None:
+    suite = IMPORTS + "def test_gives():\n    try_in_child('os.chown(a, os.getuid(), os.getgid())')\n"
+    result = make_project({"test_it.py": suite}).run()
+
+    assert (result.status, result.changes) == (1, {}), result.words
+    assert [touch["operation"] for touch in result.touches] == ["chown"]

@@ -68,7 +68,7 @@ def enter(plan: OverlayPlan, for_workers: bool = False, ahead: service.Ahead | N
         raise LayerUnavailableError(LAYER, reasons.described(answer))
     _join(answer["own_users"], descriptors, before)
     overlay = Overlay(channel, answer, descriptors, reasons.outside_threads_clause(count) if count > 1 else "")
-    _be_heard(overlay)
+    _be_heard(overlay, _resolved(plan))
     if for_workers:
         overlay.keep_rights_for_workers()
     else:
@@ -120,10 +120,12 @@ def _join(own_users: bool, descriptors: list[int], before: str) -> None:
         raise LayerUnavailableError(LAYER, f"joining what was built failed: {problem}", entered) from problem
 
 
-def _be_heard(overlay: Overlay) -> None:
+def _be_heard(overlay: Overlay, plan: OverlayPlan) -> None:
     """From now on the keeper hears of what the walls refuse without a trace; where that is not to be had, nobody does."""
+    own = os.path.dirname(plan.scratch) + "/"
+    roots = [root for root in plan.overlaid if not root.startswith(own)]
     try:
-        listener = seccomp.listen()
+        listener = seccomp.listen(removals=overlay.has_bare_root(roots))
     except OSError as problem:
         overlay.unheard = f"no listener by seccomp: {problem.strerror}"
         return

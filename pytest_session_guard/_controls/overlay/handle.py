@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
@@ -116,6 +116,13 @@ class Overlay:
     def upper_roots(self) -> tuple[str, ...]:
         """The upper layers that `changes` reads, by paths that lead there from this process alone."""
         return tuple(f"/proc/self/fd/{reader.layer.upper_fd}" for reader in self._readers)
+
+    def has_bare_root(self, roots: Collection[str]) -> bool:
+        """Whether one of these is a file or an empty directory: the kernel refuses to remove a mount point, and nothing shows it.
+
+        What is in any other directory would have to be removed first, which does show.
+        """
+        return any(layer.name or _is_empty(layer.path) for layer in self.layers if layer.path in roots)
 
     def listen(self, listener: int | None = None) -> None:
         """Hear of tries that the walls refuse without a trace, from `tries`.
@@ -286,3 +293,11 @@ class Overlay:
         for descriptor in (self._namespace_fd, self._root_fd, self._users_fd):
             os.close(descriptor)
         self.layers = ()
+
+
+def _is_empty(directory: str) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return next(entries, None) is None
+    except OSError:
+        return False  # nobody of this user's can remove what is in it, or see that there is nothing

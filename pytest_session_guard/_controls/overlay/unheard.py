@@ -1,8 +1,9 @@
-"""Tries that the walls refuse without a trace, heard as they are made: hard links and renames out, flags, attributes.
+"""Tries that leave no trace, heard as they are made: hard links and renames out, flags, attributes, owners.
 
-Nothing of them lands in an upper layer, so the keeper listens for the few system calls that can end so, writes down
-those that aim at a place that is not writable, and lets every one of them go on: whether it is refused is the kernel's
-affair. Whoever asks for the tries judges them by the policy, and by what became of them.
+The walls refuse them, or let pass what makes no difference to a copy (the owner that it had before). Nothing of them
+lands in an upper layer, so the keeper listens for the few system calls that can end so, writes down those that aim at a
+place that is not writable, and lets every one of them go on: whether it is refused is the kernel's affair. Whoever asks
+for the tries judges them by the policy, and by what became of them.
 """
 
 from __future__ import annotations
@@ -38,11 +39,19 @@ _SPOTS: Final[dict[str, tuple[_Spot, ...]]] = {
     "lsetxattr": ((None, 0),),
     "fsetxattr": ((0, None),),
     "setxattrat": ((0, 1),),
+    "rmdir": ((None, 0),),
+    "unlink": ((None, 0),),
+    "unlinkat": ((0, 1),),
+    "chown": ((None, 0),),
+    "lchown": ((None, 0),),
+    "fchown": ((0, None),),
+    "fchownat": ((0, 1),),
     "ioctl": ((0, None),),
 }
 _RESOLVED: Final[dict[str, tuple[int, int, str]]] = {}
 _RESOLVED_AT_MOST: Final = 1000
-_FOLLOWING: Final = frozenset({"setxattr", "setxattrat"})
+_FOLLOWING: Final = frozenset({"setxattr", "setxattrat", "chown", "fchownat"})
+_NO_FOLLOW: Final = 0x100  # AT_SYMLINK_NOFOLLOW, as `fchownat` has it in its last argument
 _WORDS: Final = {
     "rename": "rename",
     "renameat": "rename",
@@ -52,6 +61,12 @@ _WORDS: Final = {
     "lsetxattr": "setxattr",
     "fsetxattr": "setxattr",
     "setxattrat": "setxattr",
+    "rmdir": "remove",
+    "unlink": "remove",
+    "unlinkat": "remove",
+    "lchown": "chown",
+    "fchown": "chown",
+    "fchownat": "chown",
 }
 
 
@@ -148,17 +163,22 @@ class Ear:
             pass  # killed meanwhile: nobody waits for the answer
 
     def _consider(self, notification: seccomp.Notification) -> None:
+        operation = _WORDS.get(notification.name, notification.name)
+        if operation == "remove" and not self._may_be_root(notification):
+            return
         paths = [_path_at(notification, spot) for spot in _SPOTS[notification.name]]
-        if not any(self._is_guarded(path) for path in paths) or not _exists(notification.thread, paths[0]):
+        is_aimed_at = {"rename": self._is_guarded_or_holds_such, "remove": self._is_root}.get(
+            operation, self._is_guarded
+        )
+        if not any(map(is_aimed_at, paths)) or not _exists(notification.thread, paths[0]):
             return
         if not seccomp.still_waits(self.listener, notification):
             return
         pid = notification.thread
         command = processes.command_of(pid)[:_COMMAND_CHARACTERS]
         # The guarded one first: a rename over something, or a link into a guarded place, is about the second.
-        guarded, *rest = sorted(paths, key=self._is_guarded, reverse=True)
+        guarded, *rest = sorted(paths, key=is_aimed_at, reverse=True)
         other = rest[0] if rest else ""
-        operation = _WORDS.get(notification.name, notification.name)
         kept = self._kept.setdefault(self._label_of(pid), [])
         if len(kept) < KEPT_AT_MOST:
             kept.append(Try(operation, guarded, other, pid, command))
@@ -171,6 +191,21 @@ class Ear:
         places = [(len(place), False) for place in plan.writable if _lies_in(path, place)]
         places += [(len(place), True) for place in plan.overlaid if _lies_in(path, place)]
         return max(places, default=(0, True))[1]
+
+    def _is_guarded_or_holds_such(self, path: str) -> bool:
+        """Whether the walls stand at a path or below it: what holds them cannot be renamed either."""
+        return self._is_guarded(path) or any(_lies_in(place, path) for place in self._plan().overlaid)
+
+    def _is_root(self, path: str) -> bool:
+        """Whether an overlay stands at a path itself; what is removed below one shows in its upper layer."""
+        return path in self._plan().overlaid
+
+    def _may_be_root(self, notification: seccomp.Notification) -> bool:
+        """Whether a removal names what a root is named; most do not, and need not be looked at any closer."""
+        ((_, place),) = _SPOTS[notification.name]
+        assert place is not None, "unreachable because every removal names a path"
+        name = _name_at(notification, place).rstrip("/").rpartition("/")[2]
+        return any(root.rpartition("/")[2] == name for root in self._plan().overlaid)
 
     def take(self, label: str) -> list[Try]:
         """The tries from one stack that nobody has taken yet, as many as go into one message; none when all are."""
@@ -197,15 +232,23 @@ def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
     thread, arguments = notification.thread, notification.arguments
     if place is None:
         return os.readlink(f"/proc/{thread}/fd/{_descriptor(arguments[directory or 0])}")
-    name = os.fsdecode(b"".join(_string(thread, arguments[place])))
+    name = _name_at(notification, place)
     if not name.startswith("/"):
         number = _HERE if directory is None else arguments[directory] & 0xFFFFFFFF
         base = f"/proc/{thread}/cwd" if number == _HERE else f"/proc/{thread}/fd/{_descriptor(number)}"
         name = os.path.join(os.readlink(base), name).rstrip("/")
-    if notification.name in _FOLLOWING:
+    if notification.name in _FOLLOWING and not _takes_link_itself(notification):
         return os.path.realpath(name)
     above, _, last = name.rpartition("/")
     return os.path.normpath(os.path.join(_resolved(above or "/"), last))
+
+
+def _name_at(notification: seccomp.Notification, place: int) -> str:
+    return os.fsdecode(b"".join(_string(notification.thread, notification.arguments[place])))
+
+
+def _takes_link_itself(notification: seccomp.Notification) -> bool:
+    return notification.name == "fchownat" and bool(notification.arguments[4] & _NO_FOLLOW)
 
 
 def _resolved(directory: str) -> str:
