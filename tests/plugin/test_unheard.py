@@ -139,3 +139,21 @@ def test_owner_that_it_had_before_is_a_touch_of_a_childs_too(make_project: MakeP
 
     assert (result.status, result.changes) == (1, {}), result.words
     assert [touch["operation"] for touch in result.touches] == ["chown"]
+
+
+@pytest.mark.parametrize("locked", [".chat/sessions", ".chat", ".chat/notes.txt"])
+def test_what_a_child_did_is_named_also_where_it_took_the_right_to_read_it(
+    make_project: MakeProject, locked: str
+) -> None:
+    script = f"rm .chat/sessions/a.json; chmod 000 {locked}"
+    suite = (
+        f"import subprocess\nfrom pathlib import Path\n\ndef test_locks():\n"
+        f"    subprocess.run({script!r}, shell=True, cwd=Path.home())\n"
+    )
+    project = make_project({"test_it.py": suite})
+
+    result = project.run()
+
+    assert (result.status, result.changes) == (1, {}), result.words
+    told = {(touch["operation"], touch["path"].partition("/home/")[2]) for touch in result.touches}
+    assert told == {("removed", ".chat/sessions/a.json"), ("metadata", locked)}
