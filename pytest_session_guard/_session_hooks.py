@@ -39,6 +39,7 @@ class SessionHooks:
 
     def __init__(self, run: SessionRun) -> None:
         self.run = run
+        self._session: pytest.Session | None = None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_cmdline_main(self) -> Generator[None, object, object]:
@@ -138,7 +139,7 @@ class SessionHooks:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Finish the run after all fixtures have been torn down; red where it would have been green."""
-        run = self.run
+        run, self._session = self.run, session
         workers: Any = session.config.pluginmanager.get_plugin(WORKERS)
         if workers is not None:
             workers.take_in()
@@ -172,8 +173,14 @@ class SessionHooks:
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """The end; the audit hook itself stays until the process ends."""
+        """The end; the audit hook itself stays until the process ends.
+
+        A conftest or plugin whose `pytest_sessionfinish` came later may have made the exit status green; pytest reads it after
+        this hook.
+        """
         self.run.end()
+        if self._session is not None and self.run.is_controller:
+            self._session.exitstatus = self.run.status_for(int(self._session.exitstatus))
 
 
 class FixtureHooks:

@@ -113,3 +113,15 @@ def test_workers_end_as_ever(make_project: MakeProject) -> None:
     result = make_project({"test_it.py": "def test_it():\n    pass\n"}).run("-n", "2")
 
     assert result.status == 0, result.words
+
+
+@pytest.mark.parametrize("hook", ["trylast=True", "wrapper=True, tryfirst=True"])
+def test_status_that_a_conftest_makes_green_at_the_end_is_red_again(make_project: MakeProject, hook: str) -> None:
+    body = "yield\n    session.exitstatus = 0" if "wrapper" in hook else "session.exitstatus = 0"
+    conftest = f"import pytest\n\n@pytest.hookimpl({hook})\ndef pytest_sessionfinish(session):\n    {body}\n"
+    suite = IMPORTS + "def test_removes():\n    subprocess.run(['rm', NOTES])\n"
+    project = make_project({"test_it.py": suite, "conftest.py": conftest})
+
+    assert project.run().status == 1
+    assert project.run("--session-guard=report").status == 0
+    assert project.run("-p", "no:session_guard", report=False).status == 0
