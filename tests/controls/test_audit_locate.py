@@ -23,6 +23,7 @@ from pytest_session_guard._controls.audit.locate import (
     claimed,
     held_directories,
     plain,
+    seen_from_outside,
 )
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.zones import Action, Pattern, Policy, Rule, Zone
@@ -503,3 +504,18 @@ def test_what_an_object_says_of_itself_is_for_the_message_alone(says: Callable[[
     assert claimed(foreign) == expected
     with pytest.raises(UncheckableError):
         plain(foreign)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/proc/7/root/home/note", "/home/note"),
+        ("/proc/7/task/8/root/home/note", "/home/note"),
+        ("/proc/7/root", "/"),
+        ("/proc/7/task/root", None),
+        ("/proc/7/cwd/note", None),
+        ("/home/7/root/note", None),
+    ],
+)
+def test_way_through_the_root_of_another_process_is_seen_through(path: str, expected: str | None) -> None:
+    assert seen_from_outside(path) == expected

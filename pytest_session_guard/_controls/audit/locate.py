@@ -188,11 +188,12 @@ class Locator:
 
 
 def seen_from_outside(path: str) -> str | None:
-    """The path that ``/proc/PID/root/…`` means for that process, or ``None`` for any other path."""
+    """The path that ``/proc/PID/root/…``, or a thread's, means for that process, or ``None`` for any other path."""
     parts = path.split("/")
-    if parts[:2] == ["", "proc"] and parts[3:4] == ["root"]:
-        return "/" + "/".join(parts[4:])
-    return None
+    if parts[:2] != ["", "proc"]:
+        return None
+    start = 5 if parts[3:4] == ["task"] else 3
+    return "/" + "/".join(parts[start + 1 :]) if parts[start : start + 1] == ["root"] else None
 
 
 def _stands_at(real: str, directory: os.stat_result) -> bool:
