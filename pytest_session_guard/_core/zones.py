@@ -298,7 +298,7 @@ def counts(kind: str, path: str) -> bool:
     """Whether a change in an upper layer is a touch.
 
     What is undone again is none, nor is a directory's time that moved with entries which are gone, nor Python's bytecode
-    cache, which any Python child writes beside the modules that it imports.
+    cache, which any Python child writes beside the modules that it imports; none of them removes one.
     """
     is_bytecode = path.endswith("/__pycache__") or ("/__pycache__/" in path and ".pyc" in path.rpartition("/")[2])
-    return kind not in ("undone", "names") and not is_bytecode
+    return kind == "removed" or (kind not in ("undone", "names") and not is_bytecode)

@@ -14,6 +14,7 @@ from pytest_session_guard._core.zones import (
     Verdict,
     Zone,
     clean,
+    counts,
     decide,
     decide_by,
     extended,
@@ -406,3 +407,24 @@ def test_parents_are_nearest_first_and_end_at_the_disk() -> None:
 )
 def test_is_within(path: str, prefix: str, expected: bool) -> None:
     assert is_within(path, prefix) is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "expected"),
+    [
+        ("content", "/home/u/notes.txt", True),
+        ("removed", "/home/u/notes.txt", True),
+        ("undone", "/home/u/notes.txt", False),
+        ("names", "/home/u", False),
+        ("created", "/home/u/__pycache__", False),
+        ("replaced", "/home/u/__pycache__/a.cpython-311.pyc", False),
+        ("created", "/home/u/__pycache__/a.cpython-311.pyc.140", False),
+        ("created", "/home/u/__pycache__/notes.txt", True),
+        ("removed", "/home/u/__pycache__/a.cpython-311.pyc", True),
+        ("removed", "/home/u/__pycache__", True),
+    ],
+)
+def test_change_counts_unless_it_says_nothing_or_is_byte_code_that_was_written(
+    kind: str, path: str, expected: bool
+) -> None:
+    assert counts(kind, path) is expected
