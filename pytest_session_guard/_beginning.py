@@ -14,7 +14,7 @@ from pytest_session_guard._fixtures import GUARD
 from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.places import Output
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
-from pytest_session_guard._run.relaunch import relaunch_if_threaded
+from pytest_session_guard._run.relaunch import relaunch_if_late
 from pytest_session_guard._run.remote import Invitation
 from pytest_session_guard._run.start import StartRequest, active_run, own_runs, prepare, start
 from pytest_session_guard._session_hooks import register
@@ -57,7 +57,7 @@ def begin(config: pytest.Config, settings: Settings, late: str) -> None:
             places, policy, _ = prepare(request, os.environ)
             tell_plan(os.environ[PLAN_VARIABLE], settings, places, policy, request.has_workers)
         if settings.mode != "off":
-            relaunch_if_threaded(settings, _worker_name(), os.environ)
+            relaunch_if_late(settings, _worker_name(), os.environ)
             config.stash[GUARD] = start(request, os.environ)
             register(config, config.stash[GUARD])
 

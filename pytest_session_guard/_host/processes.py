@@ -167,13 +167,17 @@ def _reap() -> None:
             return
 
 
-def end_children() -> None:
+def end_children(spared: frozenset[int] = frozenset()) -> None:
     """End the children of a process that is about to go without its exit handlers: pools and servers of its plugins.
 
-    Nobody would ever end them afterwards; where the process is started again, so are they.
+    Nobody would ever end them afterwards; where the process is started again, so are they. A pool whose threads still run
+    replaces what is ended here.
+
+    :param spared: children that are somebody else's affair.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
         for pid in children():
-            os.kill(pid, number)
-        if not wait_for_children(CHILDREN_LIMIT_S):
+            if pid not in spared:
+                os.kill(pid, number)
+        if not wait_for_children(CHILDREN_LIMIT_S, spared):
             return

@@ -17,7 +17,7 @@ from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
 from pytest_session_guard._core.records import Span, Touch
 from pytest_session_guard._core.zones import Zone, counts, is_within
 from pytest_session_guard._host.fsops import read_file
-from pytest_session_guard._host.processes import adopt_orphans, command_of, wait_for_children
+from pytest_session_guard._host.processes import adopt_orphans, children, command_of, end_children, wait_for_children
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
@@ -31,6 +31,7 @@ from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.outside import late_differences, take_if_alone
 from pytest_session_guard._run.places import Output
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
+from pytest_session_guard._run.relaunch import RELAUNCHED_VARIABLE
 from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, write_report
 from pytest_session_guard._run.whereabouts import OPTION, ledger_elsewhere, may_hold_ledger
 
@@ -65,6 +66,11 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
     outside = dict(environ)
     if is_nested(outside, ""):
         return subprocess.run(list(command), env=outside, check=False).returncode
+    if outside.pop(RELAUNCHED_VARIABLE, ""):
+        # What a pool of the process that this was put in the place of the workers that were ended.
+        end_children()
+    others = frozenset(children())
+    adopt_orphans()
     try:
         plan = rehearse(command, environ)
     except RehearsalError as problem:
@@ -78,7 +84,8 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
     _enter(run)
     if run.overlay is None:
         _take_inventory(run)
-    adopt_orphans()
+    # By now the rehearsal's own keeper has ended; what else it left would be left twice.
+    end_children(others if run.overlay is None else others | {run.overlay.keeper_pid})
     started = {**environ, LAUNCH_VARIABLE: _introduction(run)}
     status = _run_to_its_end(run, started, wait_s)
     return _verdict(run, status)

@@ -1,4 +1,4 @@
-"""Starting over, once, where the process is threaded already: threads from before escape every kernel layer."""
+"""Starting over, once, where something is there already that escapes the layers: threads, subinterpreters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_session_guard._run.walls import wanted_layers
 RELAUNCHED_VARIABLE: Final = "SESSION_GUARD_RELAUNCHED"
 
 
-def relaunch_if_threaded(settings: Settings, worker: str, environ: MutableMapping[str, str]) -> None:
+def relaunch_if_late(settings: Settings, worker: str, environ: MutableMapping[str, str]) -> None:
     """Replace this process by the launcher with the same command, where that lets the guard start first.
 
     Only when this is pytest's own process, and only once; an ``import numpy`` of some plugin is enough to need it. Nothing
@@ -22,7 +22,9 @@ def relaunch_if_threaded(settings: Settings, worker: str, environ: MutableMappin
     """
     if worker or environ.pop(RELAUNCHED_VARIABLE, "") or "SESSION_GUARD_LAUNCH" in environ:
         return
-    if "overlay" not in wanted_layers(settings) or sys.platform != "linux" or thread_count() < 2:
+    if "overlay" not in wanted_layers(settings) or sys.platform != "linux":
+        return
+    if thread_count() < 2 and not has_subinterpreters():
         return
     if not is_pytest_command(sys.orig_argv):
         return
@@ -36,6 +38,13 @@ def relaunch_if_threaded(settings: Settings, worker: str, environ: MutableMappin
 def thread_count() -> int:
     """How many threads this process has, native ones included."""
     return len(os.listdir("/proc/self/task"))
+
+
+def has_subinterpreters() -> bool:
+    """Whether there are other interpreters in this process: no hook is in them, and a fork hangs for ever (CPython 3.11)."""
+    names = ("_interpreters", "_xxsubinterpreters")
+    modules = [sys.modules[name] for name in names if name in sys.modules]
+    return any(len(module.list_all()) > 1 for module in modules)
 
 
 def is_pytest_command(command: Sequence[str]) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -145,3 +148,52 @@ def test_command_that_is_not_pytest_is_bad_usage(make_project: MakeProject, word
 
     assert done.returncode == 2
     assert "no pytest command" in done.stderr
+
+
+EARLY_POOL = """\
+import multiprocessing, os, pathlib
+
+pool = multiprocessing.get_context("fork").Pool(1)
+with open(os.path.join(os.environ["TMPDIR"], "workers"), "a") as workers:
+    print(pool.apply(os.getpid), file=workers)
+"""
+
+
+@pytest.mark.parametrize("launched", [True, False], ids=["launcher", "relaunch"])
+def test_workers_of_a_pool_from_before_the_guard_are_left_nowhere(make_project: MakeProject, launched: bool) -> None:
+    project = make_project({"test_it.py": FINE, "early.py": EARLY_POOL})
+    early = ("-p", "early", "-p", "pytest_session_guard")
+    search = {"PYTHONPATH": str(project.root), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+    if launched:
+        done = guard(project, "run", "--", sys.executable, "-m", "pytest", *early, env=search)
+    else:
+        done = project.call(sys.executable, "-m", "pytest", *early, env=search)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "still running" not in done.stdout + done.stderr
+    assert [line for line in commands_of_all() if "early" in line and str(project.root) in line] == []
+
+
+def commands_of_all() -> Iterator[str]:
+    """The environment and command line of every process, as far as they can be read."""
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield " ".join((place / name).read_text(errors="replace") for name in ("cmdline", "environ"))
+
+
+def test_subinterpreter_from_before_the_guard_begins_the_run_anew(make_project: MakeProject) -> None:
+    early = (
+        "try:\n    import _interpreters as interpreters\nexcept ImportError:\n    import _xxsubinterpreters as interpreters\n"
+        "other = interpreters.create()\n"
+    )
+    suite = "import early\n\ndef test_it():\n    early.interpreters.run_string(early.other, 'pass')\n"
+    project = make_project({"test_it.py": suite, "early.py": early})
+    search = {"PYTHONPATH": str(project.root), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+    words = ("-m", "pytest", "-p", "early", "-p", "pytest_session_guard", f"--session-guard-json={project.report_path}")
+    done = project.call(sys.executable, *words, env=search)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    # CPython 3.11 lets no child be forked beside a subinterpreter, so one of the trials of the walls may fail.
+    assert report(project)["layers"]["overlay"]["status"] in ("enforced", "partial")
