@@ -125,7 +125,10 @@ def test_missing_roots(scene: Scene) -> None:
     assert changed == {
         "home/.future": "created", "home/.future/store": "created", "home/.future/store/file": "created",
         "etc/future": "created", "etc/future/file": "created",
+        # Nothing holds it: it is really there, and told.
+        "tmp/future": "created",
     }  # fmt: skip
+    assert (scene.base / "tmp/future/file").exists()
     uncovered = str(scene.base / "tmp/future")
     assert (status, missing, silent) == ("partial", [uncovered], ["/no-such/root"])
     assert reason == f"{uncovered} does not exist and lies in a writable place, so nothing holds it"

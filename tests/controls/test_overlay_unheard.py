@@ -51,6 +51,10 @@ def tried(inside, script):
             ["rename", "home/app", "tmp/app", "other"],
             id="rename-of-a-tree-out",
         ),
+        pytest.param("chown $(id -u) notes.txt", ["chown", "home/notes.txt", "", "chown"], id="owner-that-it-had"),
+        pytest.param(
+            'chown -h $(id -u) "$H/../home/notes.txt"', ["chown", "home/notes.txt", "", "chown"], id="not-followed"
+        ),
     ],
 )
 def test_try_is_heard(scene: Scene, script: str, expected: list[str]) -> None:
@@ -69,6 +73,8 @@ def test_try_is_heard(scene: Scene, script: str, expected: list[str]) -> None:
         pytest.param('echo x > "$T/a"; mv "$T/a" "$T/b"; ln "$T/b" "$T/c"', id="among-writable-places"),
         pytest.param('ln "$H/none" "$T/out"', id="source-that-is-not-there"),
         pytest.param("cat notes.txt; ls -lR .", id="reading"),
+        pytest.param('ln -s "$H/notes.txt" "$T/l"; chown -h $(id -u) "$T/l"', id="owner-of-a-link-to-it"),
+        pytest.param('touch "$T/a"; rm "$T/a"; mkdir "$T/d"; rmdir "$T/d"', id="removals"),
     ],
 )
 def test_what_hurts_nothing_is_not_heard(scene: Scene, script: str) -> None:
