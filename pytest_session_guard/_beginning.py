@@ -95,6 +95,10 @@ def _outputs(config: pytest.Config) -> Generator[Output]:
     log_file = config.getini("log_file")
     if isinstance(log_file, str) and log_file:
         yield Output("log_file", os.path.join(str(config.rootpath), log_file))
+    if getattr(known, "cacheclear", False):
+        # It removes what it takes for its cache as it starts.
+        cache = os.path.expandvars(str(config.getini("cache_dir")))
+        yield Output("--cache-clear", os.path.join(str(config.rootpath), os.path.expanduser(cache)))
     for report in getattr(known, "cov_report", None) or ():
         kind, _, path = str(report).partition(":")
         if path and kind in {"xml", "html", "json", "lcov", "annotate"}:

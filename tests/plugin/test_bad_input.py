@@ -345,6 +345,18 @@ def test_output_named_in_addopts_is_refused_too(make_project: MakeProject, addop
     assert result.status == 4, result.words
 
 
+def test_cache_is_not_cleared_in_a_guarded_place_and_is_elsewhere(make_project: MakeProject) -> None:
+    project = make_project(FILES, {**HOME, ".chat/d/real.txt": "data\n"})
+
+    result = project.run("--cache-clear", "-o", f"cache_dir={project.home}/.chat")
+
+    assert (result.status, result.changes) == (4, {}), result.words
+    assert lines_of(result.stderr, "--cache-clear")
+    for words in ((), ("-p", "no:cacheprovider"), ("--cache-clear",), ("--cache-clear", "-o", "cache_dir=build/cache")):
+        again = project.run(*words)
+        assert again.status == 0, again.words
+
+
 def test_bytecode_prefix_in_a_guarded_place_is_refused(make_project: MakeProject) -> None:
     project = make_project(FILES)
 
