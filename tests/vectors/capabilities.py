@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 
 def is_available(name: str, *, as_root: bool) -> bool:
     """Say whether the capability is there for a run as root, or as an ordinary user.
 
-    :param name: a name in ``PROBES``, or ``tool:NAME``, ``module:NAME``, ``python:MAJOR.MINOR``, ``root``.
+    :param name: a name in ``PROBES``, or ``tool:NAME``, ``module:NAME``, ``python:MAJOR.MINOR``, ``pytest:MAJOR``, ``root``.
     :raises KeyError: there is no such capability, so a vector would silently never run.
     """
     if name == "root":
@@ -32,6 +35,8 @@ def is_available(name: str, *, as_root: bool) -> bool:
         return _has_module(value)
     if kind == "python":
         return sys.version_info >= tuple(int(part) for part in value.split("."))
+    if kind == "pytest":
+        return pytest.version_tuple >= (int(value),)
     return PROBES[name]()
 
 
@@ -143,6 +148,24 @@ def has_mount() -> bool:
 
 
 @functools.cache
+def has_core_dumps() -> bool:
+    """Whether the kernel writes core dumps as files into the working directory, and this process may ask for them."""
+    pattern = Path("/proc/sys/kernel/core_pattern")
+    allowed = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    return pattern.is_file() and pattern.read_text().strip() == "core" and allowed != 0
+
+
+@functools.cache
+def has_sqlite_library() -> bool:
+    """Whether SQLite's own library can be loaded by its usual name."""
+    try:
+        ctypes.CDLL("libsqlite3.so.0")
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
 def has_punch_hole() -> bool:
     """Whether the temporary file system takes holes."""
     return _succeeds("dd if=/dev/zero of=f bs=4096 count=1 status=none && fallocate -p -o 0 -l 4096 f")
@@ -151,6 +174,7 @@ def has_punch_hole() -> bool:
 PROBES: Final[dict[str, Callable[[], bool]]] = {
     "acl": has_acl,
     "chattr": has_chattr,
+    "core_dumps": has_core_dumps,
     "dbm.gnu": lambda: _has_module("_gdbm"),
     "dbm.ndbm": lambda: _has_module("_dbm"),
     "fchmodat2": has_fchmodat2,
@@ -161,6 +185,7 @@ PROBES: Final[dict[str, Callable[[], bool]]] = {
     "punch_hole": has_punch_hole,
     "python_headers": has_python_headers,
     "readline": lambda: _has_module("readline"),
+    "sqlite_library": has_sqlite_library,
     "static_libc": has_static_libc,
     "subinterpreters": lambda: _has_module("_interpreters") or _has_module("_xxsubinterpreters"),
     "user_namespaces": has_user_namespaces,

@@ -46,6 +46,7 @@ def library(s: Scene) -> ctypes.CDLL:
     found = ctypes.CDLL(str(s.tmp / "hurt.so"))
     found.ring_make.restype = ctypes.c_void_p
     found.ring_unlink.argtypes = found.ring_truncate.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    found.ring_link.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]
     return found
 
 
@@ -140,7 +141,7 @@ def ctypes_fchmodat2(s: Scene) -> None:
     libc().syscall(452, AT_FDCWD, bytes(s.notes), 0o600, 0)
 
 
-@vector("native", beyond="the owner set is the owner it had: a copy without a difference is no change")
+@vector("native")
 def ctypes_chown_noop(s: Scene) -> None:
     libc().chown(bytes(s.notes), os.getuid(), os.getgid())
 
@@ -240,6 +241,17 @@ def io_uring_unlink(s: Scene) -> None:
 def io_uring_open_truncate(s: Scene) -> None:
     rings = library(s)
     rings.ring_truncate(rings.ring_make(0), bytes(s.notes))
+
+
+@vector(
+    "native",
+    setup=build_library,
+    needs=("gcc", "io_uring"),
+    beyond="what a ring is told to do passes no filter, so nobody hears of it; the link is refused",
+)
+def io_uring_link_out(s: Scene) -> None:
+    rings = library(s)
+    rings.ring_link(rings.ring_make(0), bytes(s.notes), bytes(s.tmp / "twin"))
 
 
 @vector("native", setup=build_library, needs=("gcc", "io_uring"))

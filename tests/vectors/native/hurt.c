@@ -118,6 +118,17 @@ void ring_unlink(struct ring *ring, const char *path) {
     if (ring != NULL) submit(ring, entry);
 }
 
+void ring_link(struct ring *ring, const char *from, const char *to) {
+    struct io_uring_sqe entry;
+    memset(&entry, 0, sizeof entry);
+    entry.opcode = IORING_OP_LINKAT;
+    entry.fd = AT_FDCWD;
+    entry.addr = (uint64_t)(uintptr_t)from;
+    entry.len = (uint32_t)AT_FDCWD;
+    entry.addr2 = (uint64_t)(uintptr_t)to;
+    if (ring != NULL) submit(ring, entry);
+}
+
 void ring_truncate(struct ring *ring, const char *path) {
     struct io_uring_sqe entry;
     memset(&entry, 0, sizeof entry);
