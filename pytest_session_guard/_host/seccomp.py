@@ -1,7 +1,8 @@
 """Seccomp's user notification: a second process hears of chosen system calls before they happen, and lets them go on.
 
-Nothing is refused by it. It hears of the calls that a wall refuses without a trace, so they are few and rare ones: each
-costs the caller a turn of the listening process. All others run through a filter of some thirty instructions.
+By itself it refuses nothing. It hears of the calls that a wall refuses without a trace, so they are few and rare ones: each
+costs the caller a turn of the listening process. All others run through a filter of some thirty instructions. Where no wall
+can stand, the listener may refuse a call instead.
 
 Facts: seccomp(2), seccomp_unotify(2); a listener needs Linux 5.5, `CAP_SYS_ADMIN` in its user namespace, and no other
 listener above it.
@@ -34,13 +35,17 @@ class _Machine:
     calls: Mapping[str, int]
 
 
-_SAME_EVERYWHERE: Final = {"setxattrat": 463}
+_SAME_EVERYWHERE: Final = {"openat2": 437, "setxattrat": 463}
 _MACHINES: Final = {
     "x86_64": _Machine(
         0xC000003E,
         317,
         {
+            "open": 2,
             "ioctl": 16,
+            "truncate": 76,
+            "creat": 85,
+            "openat": 257,
             "rename": 82,
             "rmdir": 84,
             "link": 86,
@@ -68,6 +73,8 @@ _MACHINES: Final = {
             "lsetxattr": 6,
             "fsetxattr": 7,
             "ioctl": 29,
+            "truncate": 45,
+            "openat": 56,
             "unlinkat": 35,
             "linkat": 37,
             "renameat": 38,
@@ -81,9 +88,13 @@ _MACHINES: Final = {
 }
 # Which calls are heard only with certain arguments: the argument's place, and what it has to be.
 _CONDITIONS: Final = {"ioctl": (1, (FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR)), "exit_group": (0, GREEN)}
+# Which are heard only with one of certain bits in an argument: opened to be read, a file stays as it is.
+_TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+_BITS: Final = {"open": (1, _TO_WRITE), "openat": (2, _TO_WRITE)}
 
-# Heard only where it is asked for: a suite removes thousands of files, and each would wait for its turn.
+# Heard only where they are asked for: a suite writes and removes thousands of files, and each would wait for its turn.
 REMOVALS: Final = frozenset({"rmdir", "unlink", "unlinkat"})
+WRITES: Final = frozenset({"creat", "open", "openat", "openat2", "truncate"})
 
 _SET_MODE_FILTER: Final = 1
 _SPECULATION_ALLOWED: Final = 1 << 2
@@ -91,7 +102,7 @@ _NEW_LISTENER: Final = 1 << 3
 _WAIT_KILLABLE: Final = 1 << 5
 _ALLOW: Final = 0x7FFF0000
 _NOTIFY: Final = 0x7FC00000
-_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
+_LOAD, _JUMP_IF_EQUAL, _JUMP_IF_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _RECEIVE: Final = 0xC0502100
@@ -116,10 +127,10 @@ class Notification:
     arguments: tuple[int, ...]
 
 
-def listen(removals: bool = False) -> int:
+def listen(further: frozenset[str] = frozenset()) -> int:
     """Filter the calling thread and all that it starts from now on, for good.
 
-    :param removals: hear of `REMOVALS` too.
+    :param further: hear of these too, of `REMOVALS` and `WRITES`.
     :returns: the listener. Once it is closed everywhere, the calls that it heard fail with ENOSYS, so whoever holds it
         holds it until it hangs up (POLLHUP): then no process is left that could make one.
     :raises OSError: EACCES without the right; EBUSY under another listener; ENOSYS, EINVAL where the kernel has none.
@@ -127,7 +138,7 @@ def listen(removals: bool = False) -> int:
     machine = _machine()
     if machine is None:
         raise OSError(errno.ENOSYS, f"not known for {os.uname().machine}")
-    program = _program(machine, frozenset() if removals else REMOVALS)
+    program = _program(machine, (REMOVALS | WRITES) - further)
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
     flags = _NEW_LISTENER | _SPECULATION_ALLOWED
@@ -159,6 +170,15 @@ def let_go_on(listener: int, notification: Notification) -> None:
     call("ioctl", listener, _SEND, _ANSWER.pack(notification.token, 0, 0, _CONTINUE))
 
 
+def refuse(listener: int, notification: Notification, number: int) -> None:
+    """Have the call fail without being made.
+
+    :param number: the error that the caller gets.
+    :raises OSError: ENOENT: its thread was killed meanwhile.
+    """
+    call("ioctl", listener, _SEND, _ANSWER.pack(notification.token, 0, -number, 0))
+
+
 def still_waits(listener: int, notification: Notification) -> bool:
     """Whether the thread still waits in that call: what was read of its memory and of ``/proc`` was its own."""
     try:
@@ -186,6 +206,10 @@ def _program(machine: _Machine, unheard: frozenset[str]) -> bytes:
 
 
 def _when_called(name: str) -> Iterable[bytes]:
+    if name in _BITS:
+        place, bits = _BITS[name]
+        load, check = _line(_LOAD, _ARGUMENTS_AT + 8 * place), _line(_JUMP_IF_SET, bits, 1, 0)
+        return (load, check, _line(_RETURN, _ALLOW), _line(_RETURN, _NOTIFY))
     if name not in _CONDITIONS:
         return (_line(_RETURN, _NOTIFY),)
     place, values = _CONDITIONS[name]

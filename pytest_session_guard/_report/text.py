@@ -44,6 +44,9 @@ VERBS: Final[Mapping[str, str]] = {
     "names": "change",
     "link": "link",
     "rename": "rename",
+    "remove": "delete",
+    "truncate": "truncate",
+    "chown": "chown",
     "setxattr": "setxattr",
     "ioctl": "change of flags",
 }

@@ -89,7 +89,7 @@ def _charged(operation: str, path: str, outcome: Outcome, reason: str, doer: Doe
 def rule_of(attempt: Try, policy: Policy) -> Rule | None:
     """The guarded rule that a try offends against; a rename also where a guarded place lies below."""
     rule = policy.rule_for(attempt.path)
-    if rule.zone is Zone.PROTECTED:
+    if rule.zone is Zone.PROTECTED or (attempt.refused and rule.zone is Zone.SHARED):
         return rule
     return policy.holds_guarded(attempt.path) if attempt.operation == "rename" else None
 
@@ -99,4 +99,4 @@ def is_refused(attempt: Try) -> bool:
 
     A program that may not link or rename a file out, and copies it instead, has only read it.
     """
-    return os.path.lexists(attempt.path) and not (attempt.other and os.path.lexists(attempt.other))
+    return attempt.refused or (os.path.lexists(attempt.path) and not (attempt.other and os.path.lexists(attempt.other)))

@@ -15,8 +15,10 @@ from pytest_session_guard._run.walls import (
     WallPlan,
     covered_places,
     enter_walls,
+    freed_names,
     join_overlay,
     meet_overlay,
+    shared_places,
     writable_places,
 )
 
@@ -51,7 +53,16 @@ def wall_plan(run: SessionRun, has_workers: bool) -> WallPlan:
     canary = run.directory.directory(CANARY_DIRECTORY)
     covered = (*covered_places(run.policy, run.places), canary)
     writable = tuple(writable_places(run.policy, run.places))
-    return WallPlan(writable, covered, run.directory.directory("overlay"), has_workers, unpinned=(canary,))
+    return WallPlan(
+        writable,
+        covered,
+        run.directory.directory("overlay"),
+        has_workers,
+        unpinned=(canary,),
+        shared=shared_places(run.policy),
+        freed=freed_names(run.policy),
+        started_ns=run.directory.started_ns,
+    )
 
 
 def enter_layers(

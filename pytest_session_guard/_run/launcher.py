@@ -109,7 +109,16 @@ def _enter(run: Launch) -> None:
     for path, is_directory in run.plan.outputs:
         make_output(Output("", path, is_directory))
     writable = (*run.plan.writable, *(path for path, _ in run.plan.outputs if path not in run.plan.writable))
-    plan = OverlayPlan(writable, (*run.plan.covered, canary), scratch, witness_places(), unpinned=(canary,))
+    plan = OverlayPlan(
+        writable,
+        (*run.plan.covered, canary),
+        scratch,
+        witness_places(),
+        unpinned=(canary,),
+        shared=run.plan.shared,
+        freed=run.plan.freed,
+        started_ns=run.directory.started_ns,
+    )
     try:
         run.overlay = enter(plan, for_workers=run.plan.has_workers)
     except LayerUnavailableError as problem:

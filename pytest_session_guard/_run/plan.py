@@ -23,7 +23,7 @@ from pytest_session_guard._host.fsops import Raw, replace_file
 from pytest_session_guard._host.processes import end_children
 from pytest_session_guard._run.destinations import outputs_in_the_open
 from pytest_session_guard._run.places import Places, capture
-from pytest_session_guard._run.walls import covered_places, wanted_layers, writable_places
+from pytest_session_guard._run.walls import covered_places, freed_names, shared_places, wanted_layers, writable_places
 
 PLAN_VARIABLE: Final = "SESSION_GUARD_PLAN"
 
@@ -44,6 +44,8 @@ class Plan:
     writable: tuple[str, ...]
     covered: tuple[str, ...]
     outputs: tuple[tuple[str, bool], ...]
+    shared: tuple[str, ...]
+    freed: tuple[tuple[str, str], ...]
     has_workers: bool
     json_path: str
     html_path: str
@@ -76,6 +78,8 @@ def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has
         tuple(writable_places(policy, places)),
         tuple(covered_places(policy, places)),
         tuple((out.path, out.is_directory) for out in outputs_in_the_open(policy, places)),
+        shared_places(policy),
+        freed_names(policy),
         has_workers,
         os.path.abspath(settings.json_path) if settings.json_path else "",
         os.path.abspath(settings.html_path) if settings.html_path else "",

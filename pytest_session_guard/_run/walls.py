@@ -46,6 +46,8 @@ class WallPlan:
     :param scratch: a directory of the run's own for building.
     :param for_workers: pytest-xdist workers will come and need layers of their own.
     :param unpinned: covered places of the run's own.
+    :param shared: writable places in which what is older than ``started_ns`` must stay as it is.
+    :param freed: globs, and the prefixes below which they free what they match.
     """
 
     writable: tuple[str, ...]
@@ -53,6 +55,9 @@ class WallPlan:
     scratch: str
     for_workers: bool = False
     unpinned: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    freed: tuple[tuple[str, str], ...] = ()
+    started_ns: int = 0
 
 
 @dataclass
@@ -193,7 +198,16 @@ def _overlay_plan(wall: WallPlan) -> OverlayPlan:
     # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
     from pytest_session_guard._controls.overlay import OverlayPlan, witness_places
 
-    return OverlayPlan(wall.writable, wall.covered, wall.scratch, witness_places(), wall.unpinned)
+    return OverlayPlan(
+        wall.writable,
+        wall.covered,
+        wall.scratch,
+        witness_places(),
+        unpinned=wall.unpinned,
+        shared=wall.shared,
+        freed=wall.freed,
+        started_ns=wall.started_ns,
+    )
 
 
 def seal_if_needed(
@@ -252,6 +266,17 @@ def writable_places(policy: Policy, places: Places) -> Iterator[str]:
         # Otherwise it is writable with the place around it. A mount of its own would part it from the workspace, and no
         # hard link (a pre-image) goes from one mount into another.
         yield places.ledger
+
+
+def shared_places(policy: Policy) -> tuple[str, ...]:
+    """The declared places that others use too. A rootdir that is one is left to the hook: git and the tools work in it."""
+    rules = policy.by_prefix.values()
+    return tuple(rule.prefix for rule in rules if rule.zone is Zone.SHARED and rule.declared)
+
+
+def freed_names(policy: Policy) -> tuple[tuple[str, str], ...]:
+    """The policy's globs, and below which prefix each frees what it matches."""
+    return tuple((pattern.glob, pattern.within) for pattern in policy.patterns)
 
 
 def covered_places(policy: Policy, places: Places) -> Iterator[str]:

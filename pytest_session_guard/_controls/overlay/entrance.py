@@ -98,6 +98,7 @@ def _resolved(plan: OverlayPlan) -> OverlayPlan:
         overlaid=tuple(dict.fromkeys(map(real, plan.overlaid))),
         witnessed=tuple(dict.fromkeys(map(real, plan.witnessed))),
         links=tuple(path for path in plan.overlaid if os.path.islink(path)),
+        shared=tuple(dict.fromkeys(map(real, plan.shared))),
         scratch=real(plan.scratch),
     )
 
@@ -124,8 +125,13 @@ def _be_heard(overlay: Overlay, plan: OverlayPlan) -> None:
     """From now on the keeper hears of what the walls refuse without a trace; where that is not to be had, nobody does."""
     own = os.path.dirname(plan.scratch) + "/"
     roots = [root for root in plan.overlaid if not root.startswith(own)]
+    further: frozenset[str] = frozenset()
+    if plan.shared:
+        further = seccomp.REMOVALS | seccomp.WRITES
+    elif overlay.has_bare_root(roots):
+        further = seccomp.REMOVALS
     try:
-        listener = seccomp.listen(removals=overlay.has_bare_root(roots))
+        listener = seccomp.listen(further)
     except OSError as problem:
         overlay.unheard = f"no listener by seccomp: {problem.strerror}"
         return

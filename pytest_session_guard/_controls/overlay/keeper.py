@@ -244,6 +244,11 @@ class Keeper:
             self.return_to_base()
         self.remove_store(store)
 
+    def is_pristine(self, path: str) -> bool:
+        """Whether `show_pristine` has put an overlay on a path, or above it, in any namespace of the run."""
+        shown = (place for place, stores in self.pristine_stores.items() if stores)
+        return any(path == place or path.startswith(place.rstrip("/") + "/") for place in shown)
+
     def remove_store(self, store: str) -> None:
         """Remove upper layers of ours from the disk; those in memory go by themselves."""
         if not store:

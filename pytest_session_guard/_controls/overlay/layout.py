@@ -37,6 +37,8 @@ class OverlayPlan:
         way would part the run's directory from the workspace (no hard link goes from one mount into another).
     :param links: symlinks by which protected roots are reached; what they lead to is overlaid, and in a writable place
         they must stay what they are.
+    :param shared: those of ``writable`` in which what is older than ``started_ns`` must stay as it is.
+    :param freed: globs and the prefixes below which they free what they match, also in ``shared`` places.
     :param upper: where upper layers lie: in memory, on the disk of `scratch`, or in memory unless the kernel cannot.
     :param upper_size_bytes: limit of upper layers in memory; ``None`` leaves the kernel's, half of the memory.
     """
@@ -47,6 +49,9 @@ class OverlayPlan:
     witnessed: tuple[str, ...] = ()
     unpinned: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    shared: tuple[str, ...] = ()
+    freed: tuple[tuple[str, str], ...] = ()
+    started_ns: int = 0
     upper: Literal["auto", "memory", "disk"] = "auto"
     upper_size_bytes: int | None = None
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, astuple
 from typing import Any, Final, NoReturn
 
 from ..._host import namespaces
+from .custody import Custody
 from .keeper import MAIN, Base, Keeper, Stack, leave, open_own_namespace, take_as_base
 from .layout import OverlayPlan
 from .reasons import BUILDING, ENTERING, MOUNTING
@@ -253,7 +254,8 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             send_stack(keeper, channel, keeper.extend(request["label"], more, *descriptors))
         case "listen":
             if descriptors:
-                keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend)
+                custody = Custody(keeper.is_pristine)
+                keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend, custody)
             channel.send({}, [] if keeper.ear is None else [keeper.ear.counter_fd])
         case "hold" | "let go" as wish:
             keeper.mind_door(request["pid"], None if wish == "let go" else descriptors[0])

@@ -2,19 +2,23 @@
 
 The walls refuse them, or let pass what makes no difference to a copy (the owner that it had before). Nothing of them
 lands in an upper layer, so the keeper listens for the few system calls that can end so, writes down those that aim at a
-place that is not writable, and lets every one of them go on: whether it is refused is the kernel's affair. Whoever asks
-for the tries judges them by the policy, and by what became of them.
+place that is not writable, and lets them go on: whether one is refused is the kernel's affair. Whoever asks for the tries
+judges them by the policy, and by what became of them. Only in shared places, where no wall stands, the keeper refuses what
+would hurt what was there before.
 """
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import struct
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass
 from typing import Final
 
 from ..._host import processes, seccomp
+from .custody import Custody
 from .layout import OverlayPlan
 
 COUNTER_BYTES: Final = 8
@@ -39,6 +43,11 @@ _SPOTS: Final[dict[str, tuple[_Spot, ...]]] = {
     "lsetxattr": ((None, 0),),
     "fsetxattr": ((0, None),),
     "setxattrat": ((0, 1),),
+    "open": ((None, 0),),
+    "creat": ((None, 0),),
+    "truncate": ((None, 0),),
+    "openat": ((0, 1),),
+    "openat2": ((0, 1),),
     "rmdir": ((None, 0),),
     "unlink": ((None, 0),),
     "unlinkat": ((0, 1),),
@@ -48,9 +57,19 @@ _SPOTS: Final[dict[str, tuple[_Spot, ...]]] = {
     "fchownat": ((0, 1),),
     "ioctl": ((0, None),),
 }
+# Names that mean another thing to each process, and what they mean below its directory in /proc.
+_OWN_ALIASES: Final = (
+    ("/proc/self/", ""),
+    ("/proc/thread-self/", ""),
+    ("/dev/fd/", "fd/"),
+    ("/dev/stdin", "fd/0"),
+    ("/dev/stdout", "fd/1"),
+    ("/dev/stderr", "fd/2"),
+)
 _RESOLVED: Final[dict[str, tuple[int, int, str]]] = {}
 _RESOLVED_AT_MOST: Final = 1000
 _FOLLOWING: Final = frozenset({"setxattr", "setxattrat", "chown", "fchownat"})
+_TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _NO_FOLLOW: Final = 0x100  # AT_SYMLINK_NOFOLLOW, as `fchownat` has it in its last argument
 _WORDS: Final = {
     "rename": "rename",
@@ -61,6 +80,9 @@ _WORDS: Final = {
     "lsetxattr": "setxattr",
     "fsetxattr": "setxattr",
     "setxattrat": "setxattr",
+    "creat": "open",
+    "openat": "open",
+    "openat2": "open",
     "rmdir": "remove",
     "unlink": "remove",
     "unlinkat": "remove",
@@ -78,6 +100,7 @@ class Try:
     :param other: the second path of a rename or a hard link, or ``""``.
     :param pid: the thread that tried.
     :param command: its command line.
+    :param refused: the keeper refused it.
     """
 
     operation: str
@@ -85,6 +108,7 @@ class Try:
     other: str
     pid: int
     command: str
+    refused: bool = False
 
     def to_message(self) -> tuple[object, ...]:
         """The try in a message."""
@@ -121,6 +145,7 @@ class Ear:
     :param plan: the plan as it stands at the moment.
     :param label_of: whose stack a thread stands in.
     :param ending: told of each thread that is about to end its process, green.
+    :param custody: knows what must stay although it could be changed.
     """
 
     def __init__(
@@ -129,9 +154,11 @@ class Ear:
         plan: Callable[[], OverlayPlan],
         label_of: Callable[[int], str],
         ending: Callable[[int], None],
+        custody: Custody,
     ) -> None:
         self.listener = listener
         self._ending = ending
+        self._custody = custody
         self.counter_fd = os.memfd_create("session-guard-tries", os.MFD_CLOEXEC)
         os.ftruncate(self.counter_fd, COUNTER_BYTES)
         self._plan, self._label_of = plan, label_of
@@ -139,28 +166,51 @@ class Ear:
         self._count = 0
 
     def hear(self) -> None:
-        """Take one call, and let it go on whatever comes of looking at it."""
+        """Take one call, and let it go on whatever comes of looking at it, unless it would hurt what is in custody."""
         try:
             notification = seccomp.receive(self.listener)
         except OSError:
             return  # its thread was killed before it could be heard
+        refused = False
         try:
             if notification.name == "exit_group":
                 self._ending(notification.thread)
             else:
-                self._consider(notification)
+                refused = self._refuses(notification)
+                if not refused and notification.name not in seccomp.WRITES:
+                    self._consider(notification)
         except Exception:
             # Mostly it ended while we looked, or is another user's. Whatever it is: nobody else could let the call go on,
             # and without this process every other of the run would break; the kernel decides about the call anyway.
             pass
         finally:
-            self._answer(notification)
+            self._answer(notification, refused)
 
-    def _answer(self, notification: seccomp.Notification) -> None:
+    def _answer(self, notification: seccomp.Notification, refused: bool) -> None:
         try:
-            seccomp.let_go_on(self.listener, notification)
+            if refused:
+                seccomp.refuse(self.listener, notification, errno.EACCES)
+            else:
+                seccomp.let_go_on(self.listener, notification)
         except OSError:
             pass  # killed meanwhile: nobody waits for the answer
+
+    def _refuses(self, notification: seccomp.Notification) -> bool:
+        """Whether a call would hurt what is in custody; then it is written down."""
+        if not self._custody.follow(self._plan()):
+            return False
+        to_write = notification.name in seccomp.WRITES
+        if notification.name == "openat2" and not _how_of_openat2(notification) & _TO_WRITE:
+            return False
+        paths = [_path_at(notification, spot) for spot in _SPOTS[notification.name]]
+        if to_write:
+            paths = [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
+        held = self._custody.held(notification.thread, paths, to_write)
+        if not held or not seccomp.still_waits(self.listener, notification):
+            return False
+        other = next((path for path in paths if path != held), "")
+        self._write_down(notification, held, other, refused=True)
+        return True
 
     def _consider(self, notification: seccomp.Notification) -> None:
         operation = _WORDS.get(notification.name, notification.name)
@@ -174,14 +224,17 @@ class Ear:
             return
         if not seccomp.still_waits(self.listener, notification):
             return
-        pid = notification.thread
-        command = processes.command_of(pid)[:_COMMAND_CHARACTERS]
         # The guarded one first: a rename over something, or a link into a guarded place, is about the second.
         guarded, *rest = sorted(paths, key=is_aimed_at, reverse=True)
-        other = rest[0] if rest else ""
+        self._write_down(notification, guarded, rest[0] if rest else "")
+
+    def _write_down(self, notification: seccomp.Notification, path: str, other: str, refused: bool = False) -> None:
+        pid = notification.thread
+        command = processes.command_of(pid)[:_COMMAND_CHARACTERS]
+        operation = _WORDS.get(notification.name, notification.name)
         kept = self._kept.setdefault(self._label_of(pid), [])
         if len(kept) < KEPT_AT_MOST:
-            kept.append(Try(operation, guarded, other, pid, command))
+            kept.append(Try(operation, path, other, pid, command, refused))
         self._count += 1
         os.pwrite(self.counter_fd, self._count.to_bytes(COUNTER_BYTES, "little"), 0)
 
@@ -244,7 +297,18 @@ def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
 
 
 def _name_at(notification: seccomp.Notification, place: int) -> str:
-    return os.fsdecode(b"".join(_string(notification.thread, notification.arguments[place])))
+    name = os.fsdecode(b"".join(_string(notification.thread, notification.arguments[place])))
+    for alias, below in _OWN_ALIASES:
+        if name.startswith(alias):
+            # To this process they would mean its own.
+            return f"/proc/{notification.thread}/{below}{name[len(alias) :]}"
+    return name
+
+
+def _how_of_openat2(notification: seccomp.Notification) -> int:
+    """The flags, which lie in memory."""
+    (flags,) = struct.unpack("=Q", processes.memory_of(notification.thread, notification.arguments[2], 8))
+    return int(flags)
 
 
 def _takes_link_itself(notification: seccomp.Notification) -> bool:

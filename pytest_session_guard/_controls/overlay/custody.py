@@ -1,0 +1,56 @@
+"""Shared places are bound through, so no layer holds what was there before the run: a call that would hurt it is refused.
+
+In Python the hook refuses it first, and knows what the run made. This is for everything else, which is told by birth alone:
+what is older than the run was not made by it. What others make meanwhile is not held.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterable
+
+from ..._core.zones import Pattern, Policy, Rule, Zone
+from ..._host.identity import look
+from .layout import OverlayPlan
+
+
+class Custody:
+    """Knows what must stay in shared places.
+
+    :param is_pristine: whether a path shows a copy at the moment, which may be changed at will.
+    """
+
+    def __init__(self, is_pristine: Callable[[str], bool]) -> None:
+        self._is_pristine = is_pristine
+        self._plan: OverlayPlan | None = None
+        self._policy = Policy(())
+
+    def follow(self, plan: OverlayPlan) -> bool:
+        """Go by this plan from now on; whether it has anything to hold."""
+        if plan is not self._plan:
+            rules = [Rule(Zone.PROTECTED, path) for path in plan.overlaid]
+            rules += [Rule(Zone.SHARED if path in plan.shared else Zone.FREE, path) for path in plan.writable]
+            self._policy = Policy(tuple(rules), tuple(Pattern(glob, within) for glob, within in plan.freed))
+            self._plan = plan
+        return bool(plan.shared)
+
+    def held(self, thread: int, paths: Iterable[str], to_write: bool) -> str:
+        """The first of these paths at which something must stay as it is, or ``""``.
+
+        :param thread: whose view of the disk counts.
+        :param to_write: the call opens what stands there; otherwise it takes or changes the name, or the object's facts.
+        """
+        return next((path for path in paths if self._must_stay(thread, path, to_write)), "")
+
+    def _must_stay(self, thread: int, path: str, to_write: bool) -> bool:
+        if self._policy.rule_for(path).zone is not Zone.SHARED or self._is_pristine(path):
+            return False
+        try:
+            seen = look(f"/proc/{thread}/root{path}")
+        except OSError:
+            return False  # nothing stands there
+        if to_write and not stat.S_ISREG(seen.mode):
+            return False  # a directory cannot be written to, and what goes into a pipe or a device stays in no file
+        assert self._plan is not None, "unreachable because a plan was followed first"
+        born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
+        return born_ns < self._plan.started_ns
