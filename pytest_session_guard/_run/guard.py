@@ -369,9 +369,9 @@ class GuardRun:
         seen = {touch.path for touch in recent if touch.outcome in told and touch.layer == "hook"}
         seen |= self._charged_by_children
         self._charged_by_children.clear()
-        told = len(self.touches)
+        known = len(self.touches)
         self.charge(change for change in changes if change.path not in seen)
-        self._charge_tries(tries, {touch.path for touch in (*recent, *self.touches[told:])})
+        self._charge_tries(tries, {touch.path for touch in (*recent, *self.touches[known:])})
         self._walls_read = len(self.touches)  # what is tried again after this is tried again
 
     def charge(self, changes: Iterable[Change]) -> None:

@@ -94,14 +94,13 @@ def capture(
     homes, notes = _homes(environ, temporary)
     place = ledger_place(root, ledger, environ)
     notes = (*notes, *_temporary_elsewhere(environ, temporary), *_ledger_elsewhere(root, ledger, place))
-    cache = environ.get("XDG_CACHE_HOME") or (f"{homes[0]}/.cache" if homes else "")
-    if sys.platform == "darwin" and homes:
-        cache = f"{homes[0]}/Library/Caches"
+    cache, misplaced = _cache(environ, homes)
+    notes = (*notes, *misplaced)
     return Places(
         rootdir=root,
         homes=homes,
         temporary=temporary,
-        cache=resolve_missing(cache) if cache.startswith("/") else "",
+        cache=cache,
         home_links=tuple(link for link in map(link_itself, _home_candidates(environ)) if link),
         workdirs=tuple(
             path for path in map(resolve_missing, map(os.path.abspath, workdirs)) if not is_within(path, root)
@@ -125,13 +124,39 @@ def _temporary_directories() -> tuple[str, ...]:
 _SAYS_TEMPORARY: Final = re.compile(r"te?mp|scratch", re.IGNORECASE)
 
 
-def is_for_temporary_files(path: str, within: str = "") -> bool:
-    """Whether a directory is named as one for temporary files are.
+_SAYS_CACHE: Final = re.compile(r"cache|te?mp|scratch", re.IGNORECASE)
+
+
+def is_for_temporary_files(path: str, within: str = "", said: re.Pattern[str] = _SAYS_TEMPORARY) -> bool:
+    """Whether a directory is named as one for temporary files is.
 
     :param within: what of the path says nothing; without it the last name alone counts.
+    :param said: what it may be named.
     """
-    said = path[len(within) :] if within and path != within else path.rpartition("/")[2]
-    return _SAYS_TEMPORARY.search(said) is not None
+    name = path[len(within) :] if within and path != within else path.rpartition("/")[2]
+    return said.search(name) is not None
+
+
+def _cache(environ: Mapping[str, str], homes: Sequence[str]) -> tuple[str, list[str]]:
+    """The user's cache directory, and a note where the variable for it leads to something else."""
+    told, usual = environ.get("XDG_CACHE_HOME") or "", ".cache"
+    if sys.platform == "darwin":
+        told, usual = "", "Library/Caches"
+    if not told.startswith("/"):
+        return (resolve_missing(f"{homes[0]}/{usual}") if homes else ""), []
+    path = resolve_missing(told)
+    around = next((home for home in homes if is_within(path, home)), "")
+    if is_for_temporary_files(path, around, _SAYS_CACHE) or not _holds_anything(path):
+        return path, []
+    return "", [f"XDG_CACHE_HOME={told} is not named as a cache and holds something, so it is not free"]
+
+
+def _holds_anything(directory: str) -> bool:
+    try:
+        with os.scandir(directory) as entries:
+            return next(entries, None) is not None
+    except OSError:
+        return False  # it is not there yet, or nobody can put anything there
 
 
 def _ledger_elsewhere(root: str, told: str, place: str) -> list[str]:

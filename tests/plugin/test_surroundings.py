@@ -115,6 +115,15 @@ def test_cache_directory_elsewhere_in_the_home_is_free(make_project: MakeProject
     assert (project.home / "my-cache" / "x").exists()
 
 
+def test_cache_variable_that_leads_to_data_frees_nothing(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": HARM})
+
+    result = project.run(env={"XDG_CACHE_HOME": f"{project.home}/.chat"})
+
+    assert_one_refusal(result, f"{project.home}/.chat/notes.txt")
+    assert any("is not named as a cache and holds something" in line for line in result.header_lines), result.words
+
+
 ODD_HOMES = (
     pytest.param({"HOME": "/nonexistent/home"}, id="missing"),
     pytest.param({"HOME": ""}, id="empty"),

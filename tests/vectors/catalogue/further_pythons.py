@@ -398,11 +398,7 @@ def variable_home_spelled_oddly(s: Scene) -> None:
     subprocess.run(["rm", str(s.notes)], check=False)
 
 
-@vector(
-    "option",
-    environment=lambda s: {"XDG_CACHE_HOME": str(s.prot)},
-    beyond="the cache directory that a run is given is free by its meaning, also inside a protected place",
-)
+@vector("option", environment=lambda s: {"XDG_CACHE_HOME": str(s.prot)})
 def variable_cache_home_in_the_tree(s: Scene) -> None:
     s.notes.write_text("gone")
 
