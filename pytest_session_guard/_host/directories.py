@@ -159,7 +159,7 @@ class Root:
 
         :raises LedgerError: as `come_back`.
         """
-        if self._is_there():
+        if not self.has_moved():
             yield
             return
         chosen = Raw.open(OwnPath("/"), _STEP)
@@ -177,16 +177,17 @@ class Root:
 
         :raises LedgerError: the right to move it was given up meanwhile, and no path of the run's leads anywhere.
         """
-        if self._is_there():
+        if not self.has_moved():
             return
         try:
             _move_root(self._fd)
         except OSError as problem:
             raise LedgerError("/", f"a test moved the root directory for good: {problem.strerror}") from problem
 
-    def _is_there(self) -> bool:
+    def has_moved(self) -> bool:
+        """Whether the root directory is another one now."""
         now = Raw.stat("/")
-        return (now.st_dev, now.st_ino) == self._object
+        return (now.st_dev, now.st_ino) != self._object
 
 
 def _move_root(fd: int) -> None:

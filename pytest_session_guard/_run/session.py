@@ -173,7 +173,7 @@ class SessionRun(GuardRun):
 
     def end_test(self) -> None:
         """The test is over; fine to be told twice."""
-        if self.root is not None:
+        if self.root is not None and self.root.has_moved():
             with self.complaining():
                 self.root.come_back()
         if not self._in_test:

@@ -26,6 +26,7 @@ LISTED: Final = {
     "earlier_dirfd_native_unlinkat": DIRECTORY,
     "earlier_dirfd_open": DIRECTORY,
     "earlier_dirfd_unlink": DIRECTORY,
+    "earlier_event_loop_thread": THREAD,
     "earlier_faulthandler_file": WRITABLE + NOTES,
     "earlier_fd_child_stdout": WRITABLE + NOTES,
     "earlier_fd_duplicate_write": WRITABLE + NOTES,
@@ -41,10 +42,12 @@ LISTED: Final = {
     "earlier_fd_writev": WRITABLE + NOTES,
     "earlier_fork_server": CHILD + r"\S*python\S* .*multiprocessing.forkserver",
     "earlier_forked_helper": r"a fork of this process was running before: \d+ \S*python\S* ",
+    "earlier_gzip_close": WRITABLE + NOTES,
     "earlier_io_uring_polled_ring": THREAD,
     "earlier_log_handler_emit": WRITABLE + LOG,
     "earlier_mapping_dirty_write": MAPPING,
     "earlier_mapping_write": MAPPING,
+    "earlier_multiprocessing_pool": r"a fork of this process was running before: \d+ ",
     "earlier_native_thread": THREAD,
     "earlier_o_path_dirfd_mkdir": DIRECTORY,
     "earlier_process_pool_fork": r"a fork of this process was running before: \d+ ",
@@ -56,6 +59,7 @@ LISTED: Final = {
     "earlier_readonly_fd_reopened_by_shell": READABLE + NOTES,
     "earlier_shell_on_a_timer": CHILD + r'sh -c sleep 1.2; rm "\$0" /\S*/notes.txt',
     "earlier_shell_told_now": CHILD + "sh",
+    "earlier_sqlite_commit": WRITABLE + DATABASE,
     "earlier_sqlite_connection_insert": WRITABLE + DATABASE,
     "earlier_stream_flushed_at_exit": WRITABLE + NOTES,
     "earlier_stream_json_dump": WRITABLE + NOTES,
@@ -65,6 +69,7 @@ LISTED: Final = {
     "earlier_thread_native": THREAD,
     "earlier_thread_remove": THREAD,
     "earlier_thread_shell": THREAD,
+    "earlier_wakeup_descriptor": WRITABLE + NOTES,
 }
 # What they made before leads to no file, or goes by path and is held.
 NOTHING_TO_LIST: Final = frozenset(
@@ -72,9 +77,13 @@ NOTHING_TO_LIST: Final = frozenset(
         "earlier_cwd_relative_remove",
         "earlier_cwd_relative_shell",
         "earlier_exit_handler",
+        "earlier_function_kept",
+        "earlier_function_without_event",
         "earlier_io_uring_ring",
         "earlier_native_function",
+        "earlier_shelf_sync",
         "earlier_sqlite_connection_attach",
+        "earlier_subinterpreter",
     )
 )
 # Processes from before, and a buffer that is written out as the interpreter ends: listed, and nobody sees them act.
