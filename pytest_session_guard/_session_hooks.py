@@ -39,6 +39,9 @@ class SessionHooks:
 
     def __init__(self, run: SessionRun) -> None:
         self.run = run
+        # The test that runs: pytest makes its id anew each time that it is asked.
+        self._item: pytest.Item | None = None
+        self._nodeid = ""
         self._session: pytest.Session | None = None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -79,22 +82,26 @@ class SessionHooks:
         try:
             return (yield)
         finally:
-            if not self.run.is_in(item.nodeid):
-                self.run.take_over(item.nodeid)  # none of its phases ran in this process
+            nodeid = self._id_of(item)
+            if not self.run.is_in(nodeid):
+                self.run.take_over(nodeid)  # none of its phases ran in this process
             self.run.end_test()
+            self._item = None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Give the test its private places, and charge touches to its setup; a rerun gets places of its own."""
         run = self.run
-        run.end_test()
+        if run.in_test:
+            run.end_test()
+        self._item, self._nodeid = item, item.nodeid
         if run.redirects.redirector is not None:
             item.stash[LEAVES] = False
-        run.enter(item.nodeid, "setup")
+        run.enter(self._nodeid, "setup")
         marks = marks_of(item)
         if marks or run.redirects.redirector is not None:
             with usage_errors():
-                run.begin_test(*narrowing(marks, item.nodeid, run))
+                run.begin_test(*narrowing(marks, self._nodeid, run))
         else:
             run.begin_test()
         try:
@@ -106,13 +113,13 @@ class SessionHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Charge touches to this test's call."""
-        self.run.enter(item.nodeid, "call")
+        self.run.enter(self._id_of(item), "call")
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         """Charge touches to this test's teardown."""
-        self.run.enter(item.nodeid, "teardown")
+        self.run.enter(self._id_of(item), "teardown")
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -124,7 +131,7 @@ class SessionHooks:
         run = self.run
         if run.is_quiet():
             return report
-        touches = run.take_violations(item.nodeid)
+        touches = run.take_violations(self._id_of(item))
         for touch in touches:
             item.ihook.pytest_session_guard_touch(touch=touch)
         if touches and run.invitation is not None:
@@ -135,6 +142,9 @@ class SessionHooks:
         if run.is_fork and call.when == "teardown":
             run.end_test()  # the protocol's end is in the parent
         return report
+
+    def _id_of(self, item: pytest.Item) -> str:
+        return self._nodeid if item is self._item else item.nodeid
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

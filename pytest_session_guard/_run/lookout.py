@@ -31,7 +31,7 @@ class Lookout:
         self._pid = Raw.getpid()
         self._notices: Notices | None = None
         self._untouched = False
-        self._has_new_tries: Callable[[], bool] = lambda: False
+        self._has_new_tries: Callable[[], bool] | None = None
 
     def begin(self, walls: Walls) -> None:
         """Watch what is there by now; again after the walls grew."""
@@ -62,7 +62,7 @@ class Lookout:
             self._untouched
             and self._notices is not None
             and not self._notices.has_news()
-            and not self._has_new_tries()
+            and (self._has_new_tries is None or not self._has_new_tries())
             and Raw.getpid() == self._pid
         )
 

@@ -59,8 +59,8 @@ class SessionRun(GuardRun):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._test_only = ExitStack()
-        self._in_test = False
+        self._test_only: ExitStack | None = None
+        self.in_test = False
         self._private = ""
         self._private_count = 0
         self._stamps: dict[int, int] = {}
@@ -157,35 +157,42 @@ class SessionRun(GuardRun):
 
     # -- tests -------------------------------------------------------------------------------------------------------
 
-    def begin_test(self, narrowing: Iterable[Rule] = (), pristine: Iterable[str] = ()) -> None:
+    def begin_test(self, narrowing: Sequence[Rule] = (), pristine: Sequence[str] = ()) -> None:
         """A test begins; its mark may narrow what it may touch, and ask for copies of real data.
 
         :raises LayerUnavailableError: a copy was asked for and there is no overlay.
         """
-        self._in_test = True
+        self.in_test = True
         self._private = ""
-        rules = tuple(narrowing)
+        if narrowing or pristine:
+            self._test_only = ExitStack()
+            self._narrow(self._test_only, narrowing, pristine)
+        if self.redirects.redirector is not None:
+            self.redirects.enter_test()
+
+    def _narrow(self, until_its_end: ExitStack, rules: Sequence[Rule], pristine: Iterable[str]) -> None:
         if rules:
-            self._test_only.enter_context(self._under(extended(self.policy, rules)))
+            until_its_end.enter_context(self._under(extended(self.policy, rules)))
         for path in pristine:
-            self._test_only.enter_context(self.pristine(path))
-        self.redirects.enter_test()
+            until_its_end.enter_context(self.pristine(path))
 
     def end_test(self) -> None:
-        """The test is over; fine to be told twice."""
+        """The test is over; fine to be told twice. Ten thousand empty tests come here: nothing is called for nothing."""
         if self.root is not None and self.root.has_moved():
             with self.complaining():
                 self.root.come_back()
-        if not self._in_test:
-            self.leave()
-            return
-        self._in_test = False
-        if self.settings.tag and self.span.nodeid:
-            self.desk.tag_matching(self.settings.tag, self.span.nodeid)
-        self._mark_basetemp()
-        self.redirects.leave_test()
-        self._test_only.close()
-        self._private = ""
+        if self.in_test:
+            self.in_test = False
+            if self.settings.tag and self.span.nodeid:
+                self.desk.tag_matching(self.settings.tag, self.span.nodeid)
+            if not self._basetemp_marked:
+                self._mark_basetemp()
+            if self.redirects.redirector is not None:
+                self.redirects.leave_test()
+            if self._test_only is not None:
+                narrowed, self._test_only = self._test_only, None
+                narrowed.close()
+            self._private = ""
         self.leave()
 
     def take_over(self, nodeid: str) -> None:
@@ -318,7 +325,7 @@ class SessionRun(GuardRun):
 
     def is_quiet(self) -> bool:
         """As for any process of the run; what things from before the guard lead to is no directory under watch."""
-        return self.earlier is None and super().is_quiet()
+        return self.earlier is None and GuardRun.is_quiet(self)
 
     def collect(self) -> None:
         """As for any process of the run; the controller also looks at what things from before the guard lead to."""

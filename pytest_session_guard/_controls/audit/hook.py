@@ -47,12 +47,35 @@ def make_hook(
     :param importing: told of each import, where somebody wants to know.
     """
     watched = WATCHED | {IMPORT} if importing is not None else WATCHED
+    attend = _make_attendant(current, importing)
 
+    # Each default is bound anew at each call, and this one is called for everything.
     def hook(
         event: str,
         args: Arguments,
         _watched: frozenset[str] = watched,
         _write: int = WRITE_FLAGS,
+        _attend: Callable[[str, Arguments], None] = attend,
+    ) -> None:
+        if event == "open":
+            if not args[2] & _write:
+                return
+        elif event not in _watched:
+            return
+        __tracebackhide__ = True
+        _attend(event, args)
+
+    return hook
+
+
+def _make_attendant(
+    current: Callable[[], Watch], importing: Callable[[str], None] | None
+) -> Callable[[str, Arguments], None]:
+    """What is done about the few events that are watched."""
+
+    def attend(
+        event: str,
+        args: Arguments,
         _threads: frozenset[str] = THREAD_EVENTS,
         _refusal: type[ProtectedPathError] = ProtectedPathError,
         # Ctrl-C may arrive in the middle of judging: the call does not happen, and the user is no error of the guard's.
@@ -65,11 +88,6 @@ def make_hook(
         _importing: Callable[[str], None] | None = importing,
         _exhausted: tuple[type[BaseException], ...] = (RecursionError, MemoryError),
     ) -> None:
-        if event == "open":
-            if not args[2] & _write:
-                return
-        elif event not in _watched:
-            return
         __tracebackhide__ = True
         watch = current()
         try:
@@ -98,7 +116,7 @@ def make_hook(
                 watch.emergency(event, _ascii(args))
             raise _refusal(_ascii(args), message) from None
 
-    return hook
+    return attend
 
 
 def install(current: Callable[[], Watch], importing: Callable[[str], None] | None = None) -> None:
