@@ -203,7 +203,8 @@ def test_same_suite_without_the_redirects_is_refused(make_project: MakeProject) 
 
     assert result.changes == {}
     assert result.status == 1
-    assert f"{project.home}/.chat/sessions/bare.json" in {touch["path"] for touch in result.touches}
+    # The first test may have failed in its setup already: by the application's own thread.
+    assert f"{project.home}/.chat/sessions/x.json" in {touch["path"] for touch in result.touches}
 
 
 AT_EXIT = """\
