@@ -14,23 +14,21 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_session_guard._controls.audit import Gate, Ports
 from pytest_session_guard._controls.audit.attribution import Culprit, culprit, span_of_thread
 from pytest_session_guard._controls.audit.hook import EXEC
-from pytest_session_guard._controls.audit.locate import DirFdHint, Locator, Target
+from pytest_session_guard._controls.audit.locate import DirFdHint, Locator
 from pytest_session_guard._controls.ledger import Journal, JournalReader, RunDirectory
 from pytest_session_guard._controls.ownership import Ownership
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.events import Intent
-from pytest_session_guard._core.records import Outcome, Phase, Span, Touch
+from pytest_session_guard._core.records import Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
-from pytest_session_guard._core.zones import Action, Policy, Rule, Zone, counts, is_within
+from pytest_session_guard._core.zones import Policy, Rule, Zone, counts, is_within
 from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers
-from pytest_session_guard._host.identity import identity_from_stat
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
 from pytest_session_guard._run.commands import Commands
-from pytest_session_guard._run.deeds import Deed, What
+from pytest_session_guard._run.leniency import Leniency
 from pytest_session_guard._run.lookout import Lookout
 from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.walls import Layer, Walls
@@ -43,7 +41,6 @@ _get_ident: Final = threading.get_ident  # captured: tests replace it
 
 # One test that walks a big tree may be refused a million times; each counts, so many are written down in full.
 FULL_RECORDS_PER_TEST: Final = 200
-RENAME: Final = "os.rename"
 
 
 @dataclass
@@ -69,7 +66,6 @@ class GuardRun:
     preserved: dict[str, str] = field(default_factory=dict)
     uncounted: Counter[str] = field(default_factory=Counter)
     scrubbed: tuple[str, ...] = ()
-    deeds: list[Deed] = field(default_factory=list)
     preimages: Preimages | None = None
     root: Root | None = None
     finished: bool = False
@@ -85,6 +81,7 @@ class GuardRun:
         self.reader = JournalReader(self.directory.path, self.label, skip=self.journal.names)
         self.everybody = JournalReader(self.directory.path, skip=self.journal.names)
         self.ownership = Ownership(self.journal.append, self._everybodys_records, Arrivals(self._is_shared))
+        self.leniency = Leniency(self)
         self.locator = Locator(self.policy, self.hint)
         self.gate = Gate(self.policy, self.locator, self._ports())
         self.on_late: Callable[[Touch], None] = lambda touch: None
@@ -119,8 +116,8 @@ class GuardRun:
             owns=self.ownership.owns,
             claim=self.ownership.claim,
             preserve=self.preserve,
-            report_only=self._report_only if self.settings.mode == "report" else None,
-            paired=self._paired if self.settings.mode == "report" else None,
+            report_only=self.leniency.outcome_of if self.settings.mode == "report" else None,
+            paired=self.leniency.note_pair if self.settings.mode == "report" else None,
             alias=aliases.guarded_alias,
             span=self.current_span,
             expected=lambda: self.is_expecting,
@@ -245,43 +242,6 @@ class GuardRun:
         self.preimages.keep(path, found, removal)
         self.preserved.setdefault(path, self.span.nodeid)
 
-    def _report_only(self, target: Target, intent: Intent) -> Outcome:
-        """What becomes of a violation in ``report`` mode: contained, or undone at the end, or else refused even so."""
-        if target.found is not None and intent.action is Action.DELETE and target.path in self.walls.covered:
-            return "refused"  # a place that something is mounted on cannot be removed, whatever the mode
-        if self.contains(target.path):
-            return "contained"
-        if intent.nameless:
-            return "refused"
-        try:
-            if target.found is None:
-                self.ownership.intend(target.path, intent.directory)
-                self._let_happen("created", target.path)
-            elif not self.ownership.owns(target.path, target.found):
-                self.preserve(target.path, target.found, intent.action is Action.DELETE)
-                self._let_happen("changed", target.path)
-        except OSError:
-            return "refused"
-        return "preserved"
-
-    def _paired(self, event: str, source: Target, target: Target) -> None:
-        """A name is about to move, or to get a second one, although its zone forbids it."""
-        forbidden = {Zone.PROTECTED, Zone.SHARED} & {source.rule.zone, target.rule.zone}
-        if source.found is None or not forbidden or self.contains(source.path) or self.contains(target.path):
-            return
-        number = source.found.st_dev, source.found.st_ino
-        if not self.ownership.owns(source.path, source.found):
-            self._let_happen("renamed" if event == RENAME else "linked", source.path, target.path, number)
-        elif event != RENAME:
-            self.ownership.claim(target.path, identity_from_stat(source.path, source.found))
-        elif source.rule.zone is Zone.PROTECTED:
-            self.ownership.moved(source.path, target.path)  # in other zones the gate has told so
-
-    def _let_happen(self, what: What, path: str, to: str = "", number: tuple[int, int] = (0, 0)) -> None:
-        deed = Deed(what, Raw.time_ns(), path, to, number)
-        self.journal.append(deed.to_json())
-        self.deeds.append(deed)
-
     def contains(self, path: str) -> bool:
         """Whether a kernel layer takes what is done at a path into a throw-away layer."""
         return self.walls.contains(path)
@@ -301,7 +261,7 @@ class GuardRun:
                 case {"kind": "seen", "path": str() as path}:
                     self.seen_by_others.add(path)
                 case {"kind": "deed"}:
-                    self.deeds.append(Deed.parse(record))
+                    self.leniency.learn(record)
                 case {"kind": "leftover"}:
                     self.left_running.append(record)
                 case _:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
-from pytest_session_guard._controls.ledger import note_closed, read_run
+from pytest_session_guard._controls.ledger import note_closed
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._core.errors import (
     LayerUnavailableError,
@@ -18,7 +18,7 @@ from pytest_session_guard._core.errors import (
 )
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Line, check_path
-from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed, is_within
+from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
 from pytest_session_guard._host.fsops import Raw, clock_ns
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
@@ -66,7 +66,6 @@ class SessionRun(GuardRun):
         self._stamps: dict[int, int] = {}
         self._ended = False
         self._told = 0
-        self.not_put_back: list[str] = []
         self._is_told = False
         self._basetemp_marked = not self.places.basetemp
         self.supervised = False
@@ -309,7 +308,7 @@ class SessionRun(GuardRun):
         self._mark_basetemp()
         self._collect_or_complain()
         with self.complaining():
-            self._undo_what_was_only_reported()
+            self.leniency.put_back(self._make_cleanup(lambda path: Zone.SHARED))
         self._note_left()
         self.left_running += [one.to_json() for one in leftovers_of(self).look()]
         if self.earlier is not None:
@@ -343,31 +342,6 @@ class SessionRun(GuardRun):
         except OSError as problem:
             self.failed("manifest", (self.directory.path,), problem)
         self.layers["manifest"] = self.inventory.layer
-
-    def _undo_what_was_only_reported(self) -> None:
-        """``report`` mode without an overlay let touches happen; now everything is put back as it was."""
-        if not self.deeds:
-            return
-        # Imported here: most runs have nothing to bring back.
-        from pytest_session_guard._core.restoring import AS_IT_WAS
-        from pytest_session_guard._run.deeds import take_back
-        from pytest_session_guard._run.recover import undo_changes
-
-        self.ownership.settle()
-        self.ownership.ask_others()
-        everywhere = self._make_cleanup(lambda path: Zone.SHARED)
-        own = self.ownership.paths
-
-        def remove(path: str) -> None:
-            # What was made elsewhere may have come along with a directory that was renamed.
-            everywhere.apply(everywhere.plan([path, *(inner for inner in list(own) if is_within(inner, path))]))
-
-        kept = take_back(self.deeds, remove)
-        changed = {deed.path for deed in self.deeds if deed.what == "changed"}
-        kept += undo_changes(read_run(self.directory.path), changed).kept
-        missed = ((path, why) for path, why in kept if why != AS_IT_WAS)
-        self.not_put_back = [f"could not be put back as it was: {path!r}: {why}" for path, why in missed]
-        self.notes += self.not_put_back
 
     def _note_left(self) -> None:
         with self.complaining():

@@ -61,7 +61,7 @@ def closing_lines(run: SessionRun) -> list[str]:
         lines += preserved_lines(own, run.directory.run_id, run.places.rootdir) if own else []
     lines += lines_of_remote(run.remote, {name: layer.to_json() for name, layer in run.layers.items()})
     lines += [f"session-guard kept {path!r}: {reason}" for path, reason in run.report.kept]
-    lines += [f"session-guard: {note}" for note in run.not_put_back]
+    lines += [f"session-guard: {note}" for note in run.leniency.not_put_back]
     if run.earlier is not None:
         lines += [f"session-guard: {headline(touch)}" for touch in run.earlier.asides]
     if run.exhausted:
