@@ -59,7 +59,7 @@ def wall_plan(run: SessionRun, has_workers: bool) -> WallPlan:
         run.directory.directory("overlay"),
         has_workers,
         unpinned=(canary,),
-        shared=shared_places(run.policy),
+        shared=shared_places(run.policy, run.settings.mode),
         freed=freed_names(run.policy),
         started_ns=run.directory.started_ns,
     )

@@ -243,8 +243,8 @@ class GuardRun:
         self.preserved.setdefault(path, self.span.nodeid)
 
     def contains(self, path: str) -> bool:
-        """Whether a kernel layer takes what is done at a path into a throw-away layer."""
-        return self.walls.contains(path)
+        """Whether a kernel layer takes what is done at a path into a throw-away layer; a shared place in a home is bound through."""
+        return self.walls.contains(path) and self.policy.rule_for(path).zone is Zone.PROTECTED
 
     # -- what others of the run did ----------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from pytest_session_guard._run.places import Output
 from pytest_session_guard._run.plan import Plan, RehearsalError, rehearse
 from pytest_session_guard._run.relaunch import RELAUNCHED_VARIABLE
 from pytest_session_guard._run.reports import REPORT_FILE, unfinished_report, write_report
+from pytest_session_guard._run.tidying import tidy
 from pytest_session_guard._run.whereabouts import OPTION, ledger_elsewhere, may_hold_ledger
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
         return subprocess.run(list(command), env=dict(environ), check=False).returncode
     plan = _with_usable_ledger(plan, environ)
     run = Launch(command, plan, RunDirectory.create(plan.ledger))
+    # Behind the walls what a killed run left in shared places is as old as what was there before it.
+    for note in tidy(plan.ledger):
+        _say(note)
     _enter(run)
     if run.overlay is None:
         _take_inventory(run)

@@ -78,7 +78,7 @@ def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has
         tuple(writable_places(policy, places)),
         tuple(covered_places(policy, places)),
         tuple((out.path, out.is_directory) for out in outputs_in_the_open(policy, places)),
-        shared_places(policy),
+        shared_places(policy, settings.mode),
         freed_names(policy),
         has_workers,
         os.path.abspath(settings.json_path) if settings.json_path else "",

@@ -268,9 +268,12 @@ def writable_places(policy: Policy, places: Places) -> Iterator[str]:
         yield places.ledger
 
 
-def shared_places(policy: Policy) -> tuple[str, ...]:
-    """The declared places that others use too. A rootdir that is one is left to the hook: git and the tools work in it."""
-    rules = policy.by_prefix.values()
+def shared_places(policy: Policy, mode: str) -> tuple[str, ...]:
+    """The declared places in which what was there before must stay; in ``report`` mode it may change, and is put back.
+
+    A rootdir that is one is left to the hook: git and the tools work in it.
+    """
+    rules = policy.by_prefix.values() if mode == "enforce" else ()
     return tuple(rule.prefix for rule in rules if rule.zone is Zone.SHARED and rule.declared)
 
 
