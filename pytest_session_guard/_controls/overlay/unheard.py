@@ -181,7 +181,8 @@ class Ear:
                     self._consider(notification)
         except Exception:
             # Mostly it ended while we looked, or is another user's. Whatever it is: nobody else could let the call go on,
-            # and without this process every other of the run would break; the kernel decides about the call anyway.
+            # and without this process every other of the run would break; the kernel decides about the call anyway. Only in a
+            # shared place it lets it pass: what could not be looked at there is not held.
             pass
         finally:
             self._answer(notification, refused)
