@@ -144,8 +144,8 @@ class Root:
     """The root directory of this process, to come back to after a test has moved it by chroot."""
 
     def __init__(self) -> None:
-        self._fd = keep_clear_of_low_numbers(Raw.open(OwnPath("/"), _STEP))
-        found = Raw.fstat(self._fd)
+        self.fd = keep_clear_of_low_numbers(Raw.open(OwnPath("/"), _STEP))
+        found = Raw.fstat(self.fd)
         self._object = found.st_dev, found.st_ino
 
     @classmethod
@@ -180,7 +180,7 @@ class Root:
         if not self.has_moved():
             return
         try:
-            _move_root(self._fd)
+            _move_root(self.fd)
         except OSError as problem:
             raise LedgerError("/", f"a test moved the root directory for good: {problem.strerror}") from problem
 

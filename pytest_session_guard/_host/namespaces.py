@@ -6,6 +6,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -71,6 +72,18 @@ def thread_count() -> int:
     :raises OSError: ``/proc`` is not there.
     """
     return len(os.listdir("/proc/self/task"))
+
+
+def mounts_of_threads() -> list[int]:
+    """The inode numbers of the mount namespaces that the threads of this process are in, one each.
+
+    :raises OSError: ``/proc`` is not there.
+    """
+    found = []
+    for task in os.listdir("/proc/self/task"):
+        with suppress(FileNotFoundError):  # it has ended meanwhile
+            found.append(os.stat(f"/proc/self/task/{task}/ns/mnt").st_ino)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,16 @@ def descendants(pid: int | str = "self") -> list[int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """The process that a process is a child of, or 0 for one that has ended."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name before it is in parentheses, and may hold some itself (proc_pid_stat(5)).
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 def process_ids() -> Iterator[int]:
     """All processes that can be seen but this one."""
     own = os.getpid()

@@ -70,7 +70,10 @@ def _try_overlay(run: GuardRun) -> str:
     place = run.directory.directory(CANARY_DIRECTORY)
     paths = [f"{place}/{NAME}-{run.label}-{who}" for who in ("process", "child")]
     run.lookout.clear()
-    _create(paths[0])
+    try:
+        _create(paths[0])
+    except OSError as problem:
+        return _read_only_instead(problem, paths[1])
     noticed = run.lookout.has_news()
     run.lookout.clear()
     if not in_child(lambda: _create(paths[1])):
@@ -84,6 +87,18 @@ def _try_overlay(run: GuardRun) -> str:
             Raw.unlink(OwnPath(path))
     overlay.forget(place)  # what was tried there is nobody's touch
     return "contained" if landed >= set(paths) else "failed"
+
+
+def _read_only_instead(problem: OSError, path: str) -> str:
+    """Where an overlay could not be had the place is read-only, as the layer's reason says; that holds too."""
+
+    def is_read_only() -> bool:
+        try:
+            return not _create(path)
+        except OSError as problem:
+            return problem.errno == errno.EROFS
+
+    return "refused" if problem.errno == errno.EROFS and in_child(is_read_only) else "failed"
 
 
 def _try_seal(run: GuardRun) -> str:

@@ -14,7 +14,7 @@ from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._core.records import MARKER_FILE, MARKER_KEY, Identity
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy, Rule, Zone, is_within
-from pytest_session_guard._host.fsops import OwnPath, Raw, read_file, replace_file
+from pytest_session_guard._host.fsops import OwnPath, Raw, make_directory, read_file, replace_file
 from pytest_session_guard._host.identity import identity_of
 from pytest_session_guard._run.places import OUTPUT_SOURCE, Output, Places, build_policy, is_for_temporary_files
 
@@ -80,16 +80,22 @@ def _without(policy: Policy, *rules: Rule) -> Policy:
 def outputs_in_the_open(policy: Policy, places: Places) -> Iterator[Output]:
     """The outputs around which the disk is read-only once a kernel layer holds: what is not there by then cannot be made."""
     guarded = _without_outputs(policy)
-    return (out for out in places.outputs if guarded.rule_for(out.path).zone is Zone.PROTECTED)
+    return (out for out in places.outputs if guarded.rule_for(_standing(out.path)).zone is Zone.PROTECTED)
+
+
+def _standing(path: str) -> str:
+    """The path itself, or the nearest place above it that is there: a free place that is not yet is as the one around it."""
+    return path if os.path.lexists(path) else _standing(path.rpartition("/")[0] or "/")
 
 
 def make_output(output: Output) -> None:
-    """Make what pytest was told to write, empty, unless something is there.
+    """Make what pytest was told to write, empty, with the directories that are missing; nothing where something is there.
 
     Where that fails pytest would fail too, and says so itself.
     """
     path = OwnPath(output.path)
     with suppress(OSError):
+        make_directory(path.rpartition("/")[0] or "/", 0o777)
         if output.is_directory:
             Raw.mkdir(path)
         else:

@@ -217,7 +217,10 @@ def _look(found: Found) -> _File | _Tree | None:
         if found.is_directory:
             fd = keep_clear_of_low_numbers(Raw.open(OwnPath(way), os.O_RDONLY | os.O_DIRECTORY | _FLAGS))
             entries = _entries(fd)
-            return None if entries is None else _Tree(found, fd, entries)
+            if entries is None:
+                Raw.close(fd)
+                return None
+            return _Tree(found, fd, entries)
         # Left at the number that it got: moving it would close the first one.
         fd = Raw.open(OwnPath(way), os.O_RDONLY | _FLAGS)
     except OSError:

@@ -18,12 +18,14 @@ from pytest_session_guard._run.walls import (
     freed_names,
     join_overlay,
     meet_overlay,
+    resume_overlay,
     shared_places,
+    wanted_layers,
     writable_places,
 )
 
 if TYPE_CHECKING:
-    from pytest_session_guard._controls.overlay import Ahead
+    from pytest_session_guard._controls.overlay import Ahead, Overlay
 
 LAUNCH_VARIABLE: Final = "SESSION_GUARD_LAUNCH"
 
@@ -71,8 +73,12 @@ def enter_layers(
     outer: Handover | None,
     launch: Introduction | None,
     ahead: Ahead | None,
+    standing: Overlay | None,
 ) -> None:
-    """Enter the kernel layers before anything else: what is opened or started earlier escapes them."""
+    """Enter the kernel layers before anything else: what is opened or started earlier escapes them.
+
+    :param standing: the overlay of an earlier session, around this process already.
+    """
     if outer is not None:
         _, told = read_policy(outer.directory)
         run.layers.update({name: Layer(**layer) for name, layer in told["layers"].items()})
@@ -81,5 +87,7 @@ def enter_layers(
             run.walls = join_overlay(outer.overlay, run.label, run.layers)
     elif launch is not None and launch.overlay:
         run.walls = meet_overlay(run.settings, launch.overlay, run.layers)
+    elif standing is not None and "overlay" in wanted_layers(run.settings):
+        run.walls = resume_overlay(run.settings, wall_plan(run, has_workers), standing, run.layers)
     else:
         run.walls = enter_walls(run.settings, wall_plan(run, has_workers), run.layers, ahead)

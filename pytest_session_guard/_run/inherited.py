@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from stat import S_ISDIR, S_ISREG, S_IWUSR
 from typing import Final
@@ -36,20 +36,21 @@ class Found:
     is_directory: bool = False
 
 
-def inherited(policy: Policy, ledger: str) -> list[Found]:
+def inherited(policy: Policy, ledger: str, own: Collection[int] = ()) -> list[Found]:
     """Each thing from before the guard that could still change what is protected.
 
     :param ledger: the guard's own place, where its own journal is open already.
+    :param own: further descriptors of the guard's own.
     """
-    return [*_descriptors(policy, ledger), *_mappings(policy), *_threads(), *_processes()]
+    return [*_descriptors(policy, ledger, own), *_mappings(policy), *_threads(), *_processes()]
 
 
-def _descriptors(policy: Policy, ledger: str) -> Iterator[Found]:
+def _descriptors(policy: Policy, ledger: str, own: Collection[int]) -> Iterator[Found]:
     streams = {state for fd in STANDARD_STREAMS if (state := _object(fd)) is not None}
     told: set[str] = set()
     for fd in sorted(map(int, _names("/proc/self/fd"))):
         state, path = _object(fd), real_path_of_fd(fd)
-        if state is None or path is None or is_within(path, ledger):
+        if state is None or path is None or fd in own or is_within(path, ledger):
             continue
         is_protected = policy.rule_for(path).zone is Zone.PROTECTED
         if state in streams:

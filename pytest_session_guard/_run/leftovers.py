@@ -17,6 +17,7 @@ from pytest_session_guard._host.processes import (
     environment_of,
     mount_namespace,
     open_files,
+    parent_of,
     process_ids,
     program_of,
     waits_at_one_of,
@@ -123,6 +124,10 @@ class Leftovers:
                 return Leftover(
                     pid, command, word.removeprefix(TEST_VARIABLE).decode("utf-8", "replace").rpartition(" (")[0]
                 )
+        # A program that is just being started has no environment yet; its parent's test started it all the same.
+        parent = self.met.get(parent_of(pid))
+        if parent is not None and parent.nodeid:
+            return Leftover(pid, command, parent.nodeid)
         # Whatever a test started as a program was told which test it is, unless somebody cleared its environment.
         is_fork = program_of(pid) == program_of() and any(words)
         return Leftover(pid, command, *self.forked) if is_fork and len(self.forked) == 1 else Leftover(pid, command)
@@ -157,7 +162,7 @@ def leftovers_of(run: SessionRun, namespaces: Iterable[str] = ()) -> Leftovers:
 
     :param namespaces: of processes of the run with layers of their own, whose children count too.
     """
-    own = [] if run.walls.overlay is None else [mount_namespace()]
+    own = [] if run.walls.overlay is None else [mount_namespace("thread-self")]
     return Leftovers(run.directory.run_id, [*own, *namespaces], run.forks.tests)
 
 

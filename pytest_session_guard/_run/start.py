@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.audit import BlindSpots, install, wrap_calls_without_events
 from pytest_session_guard._controls.audit.locate import DirFdHint
 from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
-from pytest_session_guard._core.zones import Policy
+from pytest_session_guard._core.zones import Pattern, Policy
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.canary import prove
@@ -52,6 +52,9 @@ from pytest_session_guard._run.walls import (
     writable_places,
 )
 
+if TYPE_CHECKING:
+    from pytest_session_guard._controls.overlay import Overlay
+
 
 @dataclass(frozen=True)
 class StartRequest:
@@ -82,6 +85,7 @@ class _Process:
     """What this process has installed and cannot take back: the audit switch."""
 
     current: Final[list[SessionRun]] = []
+    overlays: Final[list[Overlay]] = []
     hooked: bool = False
     hint: Final = DirFdHint()
 
@@ -107,8 +111,10 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     settings = request.settings
     outer = Handover.parse(environ) if request.worker else None
     launch = Introduction.take(environ)
-    with keeper_ahead("overlay" in wanted_layers(settings) and outer is None and launch is None) as ahead:
-        run = _make_run(request, environ, outer, launch)
+    standing = _standing_overlay()
+    is_first = outer is None and launch is None and standing is None
+    with keeper_ahead("overlay" in wanted_layers(settings) and is_first, _stand_aside) as ahead:
+        run = _make_run(request, environ, outer, launch, standing)
         if ahead is not None:
             tell_ahead(ahead, wall_plan(run, request.has_workers))
             ahead.settle()
@@ -117,9 +123,23 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
             from pytest_session_guard._run.tidying import tidy
 
             run.notes += tidy(run.places.ledger)
-            watch_earlier(run)
-        enter_layers(run, request.has_workers, outer, launch, ahead)
-    run.root = Root.if_movable()
+            watch_earlier(run, set(_own_descriptors()))
+        enter_layers(run, request.has_workers, outer, launch, ahead, standing)
+    if run.walls.overlay is not None:
+        _Process.overlays[:] = [run.walls.overlay]
+    try:
+        _begin(run, request, environ)
+    except BaseException:
+        # It never began: what comes later in this process has another guard, or none, and is not this run's.
+        run.finished = True
+        raise
+    return run
+
+
+def _begin(run: SessionRun, request: StartRequest, environ: MutableMapping[str, str]) -> None:
+    """Inside the walls: install the rest, and prove it."""
+    settings = request.settings
+    run.root = next((earlier.root for earlier in _Process.current), None) or Root.if_movable()
     run.header = header_of(run, request)
     run.write_header()
     environ[RUN_VARIABLE] = run.handover().encode()
@@ -142,15 +162,40 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     insist(settings, run.layers)
     prove(run)
     guard_exit(run)
-    return run
+
+
+def _standing_overlay() -> Overlay | None:
+    """The overlay of an earlier session of this process, which cannot leave it; another thread than that one's is outside."""
+    return next((overlay for overlay in _Process.overlays if overlay.is_around_here()), None)
+
+
+def _own_descriptors() -> Iterator[int]:
+    """What earlier sessions of this process hold open."""
+    for overlay in _Process.overlays:
+        yield from overlay.descriptors
+    for run in _Process.current:
+        yield from () if run.root is None else (run.root.fd,)
+        yield from () if run.earlier is None else (one.fd for one in run.earlier.watched)
+
+
+def _stand_aside() -> None:
+    """For the keeper: the hook that an earlier session left in this process has nothing to judge in that one's fork."""
+    for run in _Process.current:
+        run.gate.use(Policy((), (Pattern("*"),)))
 
 
 def _make_run(
-    request: StartRequest, environ: MutableMapping[str, str], outer: Handover | None, launch: Introduction | None
+    request: StartRequest,
+    environ: MutableMapping[str, str],
+    outer: Handover | None,
+    launch: Introduction | None,
+    standing: Overlay | None,
 ) -> SessionRun:
     """The run as this process will know it, and its place on the disk."""
     settings = request.settings
     places, policy, notes = prepare(request, environ)
+    if standing is not None:
+        standing.insist_on_real((places.rootdir, os.path.dirname(places.ledger)))
     if outer is not None:
         # The controller looked before anything was redirected; a worker goes by what it saw.
         policy, told = read_policy(outer.directory)
@@ -176,9 +221,12 @@ def _make_run(
     return run
 
 
-def watch_earlier(run: SessionRun) -> None:
-    """List what was there before the guard, and keep the state of what it leads to."""
-    found = inherited(run.policy, run.places.ledger)
+def watch_earlier(run: SessionRun, own: Collection[int] = ()) -> None:
+    """List what was there before the guard, and keep the state of what it leads to.
+
+    :param own: descriptors of the guard's own.
+    """
+    found = inherited(run.policy, run.places.ledger, own)
     if found:
         # Imported here: most runs have nothing to watch.
         from pytest_session_guard._run.earlier import Earlier

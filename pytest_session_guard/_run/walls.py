@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -115,17 +115,18 @@ def wanted_layers(settings: Settings) -> tuple[str, ...]:
 
 
 @contextmanager
-def keeper_ahead(wanted: bool) -> Iterator[Ahead | None]:
+def keeper_ahead(wanted: bool, unguarded: Callable[[], None]) -> Iterator[Ahead | None]:
     """The keeper of the overlay makes ready while the run does; what was not used of it is gone afterwards.
 
     :param wanted: whether this process will enter an overlay of its own.
+    :param unguarded: has the hook of an earlier session stand aside, in the keeper.
     """
     ahead = None
     if wanted:
         # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
         from pytest_session_guard._controls.overlay import call_keeper
 
-        ahead = call_keeper()
+        ahead = call_keeper(unguarded)
     try:
         yield ahead
     finally:
@@ -163,6 +164,20 @@ def meet_overlay(settings: Settings, address: str, layers: dict[str, Layer]) -> 
     walls = Walls()
     _begin(settings, layers)
     _take(attach(address), layers, walls)
+    return walls
+
+
+def resume_overlay(settings: Settings, plan: WallPlan, overlay: Overlay, layers: dict[str, Layer]) -> Walls:
+    """This process stands in the overlay of an earlier session of its own.
+
+    :raises LayerUnavailableError: that cannot follow this session, or another layer that was asked for is not to be had.
+    """
+    from pytest_session_guard._controls.overlay import resume
+
+    walls = Walls()
+    _begin(settings, layers)
+    resume(overlay, _overlay_plan(plan), plan.for_workers)
+    _take(overlay, layers, walls)
     return walls
 
 

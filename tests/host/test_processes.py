@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -28,6 +29,14 @@ def running(*command: str, stdin: int = subprocess.DEVNULL) -> Iterator[subproce
         process.wait()
         if process.stdin is not None:
             process.stdin.close()
+
+
+def test_parent_of_a_process_whose_name_looks_like_more_fields() -> None:
+    with running("sh", "-c", "printf ') 1 2' > /proc/self/comm; echo; read x", stdin=subprocess.PIPE) as process:
+        comm = Path(f"/proc/{process.pid}/comm")
+        assert eventually(lambda: comm.read_text() == ") 1 2\n")
+        assert processes.parent_of(process.pid) == os.getpid()
+    assert processes.parent_of(process.pid) == 0
 
 
 def eventually(is_so: Callable[[], bool]) -> bool:

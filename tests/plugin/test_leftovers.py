@@ -28,6 +28,7 @@ def pytest_unconfigure(config):
 """
 IMPORTS = f"import multiprocessing, os, subprocess, sys, time\nfrom pathlib import Path\n\nWAIT = {SCRIPT!r}\n\n"
 REMOVE = "rm ~/.chat/notes.txt"
+FORGETFUL = "n=~/.chat/notes.txt; env -i sh -c 'sleep 0.3; rm $0; sleep 0.3' $n; true"
 PYTHON = (
     "import os, pathlib, sys, time\n"
     "while not os.path.exists(os.environ['TMPDIR'] + '/finished'): time.sleep(0.02)\n"
@@ -37,6 +38,7 @@ WAYS = (
     pytest.param(f"subprocess.Popen(['sh', '-c', WAIT + {REMOVE!r}])", id="shell"),
     pytest.param(f"subprocess.Popen(['sh', '-c', WAIT + {REMOVE!r}], start_new_session=True)", id="session_of_its_own"),
     pytest.param(f"subprocess.run(['sh', '-c', '(' + WAIT + {REMOVE!r} + ') > /dev/null 2>&1 &'])", id="orphan"),
+    pytest.param(f"subprocess.Popen(['sh', '-c', WAIT + {FORGETFUL!r}])", id="child_without_environment"),
     pytest.param(f"subprocess.Popen([sys.executable, '-c', {PYTHON!r}], stderr=subprocess.DEVNULL)", id="python"),
     pytest.param("daemon()", id="double_fork"),
 )

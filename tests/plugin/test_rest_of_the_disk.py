@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from capabilities import mount_namespace
 from project import MakeProject, Project, lines_of
@@ -135,3 +137,22 @@ def test_base_temp_there_is_refused_where_the_disk_is_read_only(make_project: Ma
 
     assert status == (4 if layers == "auto" else 0), said
     assert bool(lines_of(said, "--basetemp", "read-only for the run")) is (layers == "auto"), said
+
+
+@pytest.mark.parametrize(
+    "launcher", [(), ("-m", "pytest_session_guard", "run", "--", sys.executable)], ids=["alone", "launcher"]
+)
+@pytest.mark.parametrize("layers", ["auto", "hook,seal"])
+def test_outputs_in_a_free_place_that_is_not_there_yet_are_written_there(
+    make_project: MakeProject, layers: str, launcher: tuple[str, ...]
+) -> None:
+    if layers != "auto" and landlock_probe().status == "unavailable":
+        pytest.skip("this kernel has no Landlock")
+    project = make_project({**PASSES, "pytest.ini": "[pytest]\nsession_guard_free = ~/reports\n"})
+    target = project.home / "reports" / "of" / "today.xml"
+    pytest_words = ("-m", "pytest", "-p", "no:randomly", f"--session-guard-layers={layers}", f"--junitxml={target}")
+
+    done = project.call(sys.executable, *launcher, *pytest_words)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert b'tests="1"' in target.read_bytes()

@@ -30,7 +30,7 @@ What a test can notice inside:
 from __future__ import annotations
 
 from .changes import Change
-from .entrance import attach, call_keeper, enter, probe, sweep_leftovers, tell_keeper, witness_places
+from .entrance import attach, call_keeper, enter, probe, resume, sweep_leftovers, tell_keeper, witness_places
 from .handle import Overlay
 from .keeper import MAIN
 from .layout import OverlayPlan
@@ -48,6 +48,7 @@ __all__ = [
     "call_keeper",
     "enter",
     "probe",
+    "resume",
     "sweep_leftovers",
     "tell_keeper",
     "witness_places",

@@ -53,6 +53,12 @@ class Door:
         self._readers: list[LayerReader] | None = None
         self._has_spoken = False
 
+    def shut(self, stderr_fd: int, own: str) -> None:
+        """A session begins in the process, after another one."""
+        os.dup2(stderr_fd, self._stderr_fd, inheritable=False)
+        self._own = own
+        self._readers = None
+
     def open(self) -> None:
         """The session is over, and everything up to now has been told.
 

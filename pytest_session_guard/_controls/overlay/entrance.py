@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -25,14 +26,15 @@ _UNWITNESSED: Final = frozenset(
 _WITNESS_LIMIT: Final = 32
 
 
-def call_keeper() -> service.Ahead | None:
+def call_keeper(unguarded: Callable[[], None]) -> service.Ahead | None:
     """Start the keeper before there is a plan, so that it makes ready while this process has other things to do.
 
+    :param unguarded: called in the keeper first: what it makes is not for the hook of an earlier session to judge.
     :returns: for `enter`; ``None`` where that will say what is in the way.
     """
     try:
         _usable_thread_count()
-        return service.Ahead()
+        return service.Ahead(unguarded)
     except (LayerUnavailableError, OSError):
         return None
 
@@ -121,14 +123,27 @@ def _join(own_users: bool, descriptors: list[int], before: str) -> None:
         raise LayerUnavailableError(LAYER, f"joining what was built failed: {problem}", entered) from problem
 
 
+def resume(overlay: Overlay, plan: OverlayPlan, for_workers: bool = False) -> None:
+    """Have a later session of a process in the overlay of an earlier one, which the process cannot leave.
+
+    :raises LayerUnavailableError: it cannot follow, and the process must stop: what it writes may land in a throw-away layer.
+    """
+    if for_workers and not namespaces.has_capability(namespaces.CAP_SYS_ADMIN):
+        raise LayerUnavailableError(LAYER, reasons.rights_clause())
+    plan = _resolved(plan)
+    overlay.resume(plan, _shared_calls(plan))
+
+
+def _shared_calls(plan: OverlayPlan) -> frozenset[str]:
+    return seccomp.REMOVALS | seccomp.WRITES if plan.shared else frozenset()
+
+
 def _be_heard(overlay: Overlay, plan: OverlayPlan) -> None:
     """From now on the keeper hears of what the walls refuse without a trace; where that is not to be had, nobody does."""
     own = os.path.dirname(plan.scratch) + "/"
     roots = [root for root in plan.overlaid if not root.startswith(own)]
-    further: frozenset[str] = frozenset()
-    if plan.shared:
-        further = seccomp.REMOVALS | seccomp.WRITES
-    elif overlay.has_bare_root(roots):
+    further = _shared_calls(plan)
+    if not further and overlay.has_bare_root(roots):
         further = seccomp.REMOVALS
     try:
         listener = seccomp.listen(further)
@@ -136,7 +151,7 @@ def _be_heard(overlay: Overlay, plan: OverlayPlan) -> None:
         overlay.unheard = f"no listener by seccomp: {problem.strerror}"
         return
     try:
-        overlay.listen(listener)
+        overlay.listen(listener, further)
     finally:
         os.close(listener)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, Final, Literal
 
 from ..._core.errors import LayerUnavailableError
+from ..._core.zones import is_within
 from ..._host import namespaces
 from . import keeper, reasons
 from .changes import Change, LayerReader
 from .construction import Layer
-from .layout import ancestors
+from .layout import OverlayPlan, ancestors
 from .missing import MissingRoots
 from .unheard import Hearing, Try
 from .wire import Channel
@@ -47,6 +49,7 @@ class Overlay:
         self.address: str = answer["address"]
         self.keeper_pid: int = answer["pid"]
         self._note = note
+        self._heard: frozenset[str] = frozenset()
         self._missing = MissingRoots()
         self._take(answer, descriptors)
 
@@ -74,24 +77,84 @@ class Overlay:
         :param overlaid: real roots that shall get an overlay on top.
         :raises LayerUnavailableError: it was refused; what was mounted by then stays.
         """
-        known = {layer.path: layer for layer in self.layers}
         request = {"ask": "extend", "label": self.label, "path": "", "writable": writable, "overlaid": overlaid}
         try:
-            answer, descriptors = self._ask_about_here(request)
+            self._take_again(*self._ask_about_here(request))
         except OSError as problem:
             raise LayerUnavailableError(LAYER, f"no further places can be added: {problem.strerror}") from problem
-        readers, layers = self._readers, self.layers
+
+    def _take_again(self, answer: dict[str, Any], descriptors: list[int]) -> None:
+        """Layers that were there before keep their readers, which know what has been told of them already."""
+        before = {_object(layer.upper_fd): layer for layer in self.layers}
+        readers = {_object(reader.layer.upper_fd): reader for reader in self._readers}
         for descriptor in (self._namespace_fd, self._root_fd, self._users_fd):
             os.close(descriptor)
         self._take(answer, descriptors)
-        # Layers that were there before keep their readers, which know what has been told of them already.
-        fresh = [reader for reader in self._readers if reader.layer.path not in known]
-        for layer in self.layers:
-            if layer.path in known:
-                os.close(layer.upper_fd)
-                os.close(layer.lower_fd)
-        self.layers = (*layers, *(reader.layer for reader in fresh))
-        self._readers = [*readers, *fresh]
+        layers, fresh = [], []
+        for reader in self._readers:
+            upper = _object(reader.layer.upper_fd)
+            known = before.pop(upper, None)
+            if known is not None:
+                os.close(reader.layer.upper_fd)
+                os.close(reader.layer.lower_fd)
+            layers.append(known or reader.layer)
+            # One without a reader was to be forgotten.
+            fresh += [reader] if known is None else [readers[upper]] if upper in readers else []
+        for layer in before.values():
+            os.close(layer.upper_fd)
+            os.close(layer.lower_fd)
+        self.layers = tuple(layers)
+        self._readers = fresh
+
+    def is_around_here(self) -> bool:
+        """Whether this thread stands in these layers."""
+        try:
+            return os.stat(keeper.OWN_NAMESPACES.format("mnt")).st_ino == os.fstat(self._namespace_fd).st_ino
+        except OSError:
+            return False  # whoever closed the descriptors knows of nothing that it could go on with
+
+    def resume(self, plan: OverlayPlan, heard: frozenset[str]) -> None:
+        """Serve a later session of this process, which cannot leave: its places come on top of the earlier session's.
+
+        :param plan: of real paths.
+        :param heard: the calls that are to be heard for it.
+        :raises LayerUnavailableError: it was refused; what was mounted by then stays.
+        """
+        request = {
+            "ask": "resume",
+            "label": self.label,
+            "path": "",
+            "plan": asdict(plan),
+            "alone": self._pid == os.getpid(),
+        }
+        outside = [place for place in namespaces.mounts_of_threads() if place != os.fstat(self._namespace_fd).st_ino]
+        clauses = [reasons.outside_threads_clause(len(outside) + 1)] if outside else []
+        self._note = "; ".join(clauses if heard <= self._heard else [*clauses, reasons.UNHEARD_SINCE])
+        try:
+            self._take_again(*self._ask_about_here(request))
+        except OSError as problem:
+            raise LayerUnavailableError(LAYER, reasons.resumption_clause(problem)) from problem
+        lost = [path for path in self.absent if os.path.lexists(path)]
+        if lost:
+            raise LayerUnavailableError(LAYER, reasons.hidden_clause(lost[0]))
+
+    def insist_on_real(self, paths: Iterable[str]) -> None:
+        """For a later session of this process: what is made at these paths is to stay.
+
+        :raises LayerUnavailableError: it would land in a layer.
+        """
+        for path in paths:
+            place = next(above for above in (path, *ancestors(path)) if os.path.isdir(above))
+            around = [layer.path for layer in self.layers if not layer.name and is_within(place, layer.path)]
+            # Every overlay has a device number of its own.
+            if any(os.stat(root).st_dev == os.stat(place).st_dev for root in around):
+                raise LayerUnavailableError(LAYER, reasons.hidden_clause(path))
+
+    @property
+    def descriptors(self) -> frozenset[int]:
+        """What this process holds open of the layers."""
+        uppers = (fd for layer in self.layers for fd in (layer.upper_fd, layer.lower_fd))
+        return frozenset((self._namespace_fd, self._root_fd, self._users_fd, *uppers))
 
     def changes(self) -> list[Change]:
         """What is new in the upper layers since the last call, or since the start; microseconds when nothing is.
@@ -124,15 +187,17 @@ class Overlay:
         """
         return any(layer.name or _is_empty(layer.path) for layer in self.layers if layer.path in roots)
 
-    def listen(self, listener: int | None = None) -> None:
+    def listen(self, listener: int | None = None, heard: frozenset[str] = frozenset()) -> None:
         """Hear of tries that the walls refuse without a trace, from `tries`.
 
         :param listener: of `seccomp.listen`, for the keeper to hear; ``None`` where it does so already.
+        :param heard: the calls that it hears beyond those that are always heard.
         :raises OSError: the keeper is gone.
         """
         _, descriptors = self._channel.ask({"ask": "listen"}, [] if listener is None else [listener])
         if descriptors:
             self._hearing = Hearing(*descriptors)
+            self._heard = heard
         else:
             self.unheard = "the keeper has no listener"
 
@@ -293,6 +358,11 @@ class Overlay:
         for descriptor in (self._namespace_fd, self._root_fd, self._users_fd):
             os.close(descriptor)
         self.layers = ()
+
+
+def _object(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
 
 
 def _is_empty(directory: str) -> bool:

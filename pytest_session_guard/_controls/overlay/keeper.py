@@ -13,7 +13,9 @@ ended.
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
@@ -28,6 +30,8 @@ from .unheard import Ear
 MAIN: Final = "main"
 # A directory for mounts of a moment in a namespace that nobody else sees.
 UNUSED: Final = "/proc"
+# Of the thread, not of the process: a worker on another host may run in another one than the first.
+OWN_NAMESPACES: Final = "/proc/thread-self/ns/{}"
 
 
 @dataclass
@@ -80,6 +84,7 @@ class Keeper:
     address: str = ""
     stacks: list[Stack] = field(default_factory=list)
     pristine_stores: dict[str, list[str]] = field(default_factory=dict)
+    further_stores: list[str] = field(default_factory=list)
     ear: Ear | None = None
     door: Door | None = None
 
@@ -144,10 +149,16 @@ class Keeper:
         :param stderr_fd: where to say what came of it; ``None`` to let it go.
         :raises OSError: it cannot be watched, or a layer cannot be read.
         """
-        if stderr_fd is not None:
-            self.door = Door(pid, stderr_fd, self.layers, os.path.dirname(self.plan.scratch))
-        elif self.door is not None and self.door.pid == pid:
-            self.door.open()
+        own = os.path.dirname(self.plan.scratch)
+        if stderr_fd is None:
+            if self.door is not None and self.door.pid == pid:
+                self.door.open()
+        elif self.door is None:
+            self.door = Door(pid, stderr_fd, self.layers, own)
+        elif self.door.pid == pid:
+            self.door.shut(stderr_fd, own)
+        else:
+            raise OSError(errno.EBUSY, "another process of the run is watched")
 
     def forget_door(self) -> None:
         """The process that was watched has ended."""
@@ -170,12 +181,57 @@ class Keeper:
 
         :raises OSError: the kernel refused; what was mounted by then stays.
         """
-        stack = next(stack for stack in self.stacks if stack.label == label)
-        writable = tuple(dict.fromkeys((*self.plan.writable, *more.writable)))
-        overlaid = tuple(dict.fromkeys((*self.plan.overlaid, *more.overlaid)))
-        plan = replace(self.plan, writable=writable, overlaid=overlaid)
-        layout = lay_out(plan, construction.survey(locked=self.base.own_users))
-        fresh = {*more.writable, *more.overlaid} - {step.path for step in stack.layout.steps}
+        plan = replace(
+            self.plan,
+            writable=_joined(self.plan.writable, more.writable),
+            overlaid=_joined(self.plan.overlaid, more.overlaid),
+        )
+        stack = self.stack(label)
+        known = {step.path for step in stack.layout.steps}
+        return self._lay_on_top(stack, plan, {*more.writable, *more.overlaid} - known, namespace_fd, root_fd)
+
+    def resume(self, label: str, more: OverlayPlan, alone: bool, namespace_fd: int, root_fd: int) -> Stack:
+        """Go by the plan of a later session in a process that stands in the stack of an earlier one.
+
+        What both plans cover alike stays as it was left.
+
+        :param alone: nobody else stands there; for others nothing is taken away.
+        :raises OSError: the kernel refused, and what was mounted by then stays; or something would have to be taken away.
+        """
+        stack, plan = self.stack(label), replace(more, witnessed=self.plan.witnessed)
+        if not alone:
+            plan = replace(
+                plan,
+                writable=_joined(more.writable, self.plan.writable),
+                overlaid=_joined(more.overlaid, self.plan.overlaid),
+                unpinned=_joined(more.unpinned, self.plan.unpinned),
+                links=_joined(more.links, self.plan.links),
+            )
+        before = {(step.path, step.role) for step in stack.layout.steps}
+        after = {(step.path, step.role) for step in self._lay_out(plan).steps}
+        gone = {path for path, _ in before - after}
+        if gone and not alone:
+            raise OSError(errno.EBUSY, f"forks share them, and this one would have other ones at {min(gone)!r}")
+        return self._lay_on_top(stack, plan, gone | {path for path, _ in after - before}, namespace_fd, root_fd, gone)
+
+    def _lay_out(self, plan: OverlayPlan) -> Layout:
+        return lay_out(plan, construction.survey(locked=self.base.own_users))
+
+    def _lay_on_top(
+        self,
+        stack: Stack,
+        plan: OverlayPlan,
+        fresh: Collection[str],
+        namespace_fd: int,
+        root_fd: int,
+        stale: Collection[str] = (),
+    ) -> Stack:
+        """Go by another plan in a stack that somebody stands in.
+
+        :param fresh: where something other is to be mounted than before.
+        :param stale: where what is mounted is to go.
+        """
+        layout = self._lay_out(plan)
         # What lay below a new place is hidden by it, so it is mounted on top again.
         steps = tuple(s for s in layout.steps if any(s.path == path or s.path.startswith(path + "/") for path in fresh))
         builder = Builder(plan, Layout(steps), self.place)
@@ -183,13 +239,20 @@ class Keeper:
             builder.take_hold()
             enter_mounts(namespace_fd, root_fd)
             try:
+                for path in sorted(stale, key=len, reverse=True):
+                    _detach_if_there(path)
                 built = builder.assemble()
             finally:
                 self.return_to_base()
         finally:
             builder.let_go()
         self.plan = plan
+        self.further_stores.append(built.store)
         stack.layout = layout
+        for layer in [layer for layer in stack.built.layers if layer.path in stale]:
+            stack.built.layers.remove(layer)
+            os.close(layer.upper_fd)
+            os.close(layer.lower_fd)
         stack.built.layers += built.layers
         stack.built.shortfalls += built.shortfalls
         stack.built.loose += built.loose
@@ -228,7 +291,7 @@ class Keeper:
             (path, *(root for root in self.plan.overlaid if root.startswith(beneath))),
             self.plan.scratch,
         )
-        layout = lay_out(plan, construction.survey(locked=self.base.own_users))
+        layout = self._lay_out(plan)
         return Layout(tuple(step for step in layout.steps if step.path == path or step.path.startswith(beneath)))
 
     def hide_pristine(self, path: str, namespace_fd: int, root_fd: int) -> None:
@@ -253,7 +316,7 @@ class Keeper:
         """Remove upper layers of ours from the disk; those in memory go by themselves."""
         if not store:
             return
-        scratch_fd = os.open(self.plan.scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        scratch_fd = os.open(os.path.dirname(store), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             construction.remove_store(os.path.basename(store), scratch_fd)
         finally:
@@ -261,7 +324,8 @@ class Keeper:
 
     def close(self) -> None:
         """Remove what lies on the disk; for when nobody is left to ask for it."""
-        for store in chain((stack.built.store for stack in self.stacks), *self.pristine_stores.values()):
+        stores = (stack.built.store for stack in self.stacks)
+        for store in chain(stores, self.further_stores, *self.pristine_stores.values()):
             self.remove_store(store)
 
     def return_to_base(self) -> None:
@@ -269,9 +333,22 @@ class Keeper:
         enter_mounts(self.base.namespace_fd, self.base.root_fd)
 
 
+def _detach_if_there(path: str) -> None:
+    try:
+        mounts.detach(path)
+    except OSError as problem:
+        # Whoever removes a mount point from another namespace takes the mount along.
+        if problem.errno not in (errno.ENOENT, errno.EINVAL):
+            raise
+
+
+def _joined(first: Iterable[str], further: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*first, *further)))
+
+
 def open_own_namespace(name: str) -> int:
-    """A descriptor of a namespace of this process."""
-    return os.open(f"/proc/self/ns/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    """A descriptor of a namespace of this thread."""
+    return os.open(OWN_NAMESPACES.format(name), os.O_RDONLY | os.O_CLOEXEC)
 
 
 def open_root() -> int:

@@ -10,6 +10,9 @@ ENTERING: Final = "making a mount namespace"
 MOUNTING: Final = "mounting in the new namespace"
 BUILDING: Final = "building the overlay"
 
+ALONE: Final = "start each session in a process of its own"
+UNHEARD_SINCE: Final = "shared places are held in Python alone: an earlier session of this process had none to be heard"
+
 APPARMOR: Final = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 DEBIAN: Final = "/proc/sys/kernel/unprivileged_userns_clone"
 LIMITS: Final = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
@@ -26,6 +29,21 @@ def outside_threads_clause(count: int) -> str:
     """For root, who enters nevertheless, but alone."""
     others = count - 1
     return "1 thread that ran before stays outside" if others == 1 else f"{others} threads that ran before stay outside"
+
+
+def hidden_clause(path: str) -> str:
+    """For a later session of a process, when something that it is to write stands in a throw-away layer."""
+    return f"an earlier session of this process left {path!r} behind its walls, where what is written is lost; {ALONE}"
+
+
+def resumption_clause(problem: OSError) -> str:
+    """For a later session of a process, when its places cannot be put on top of the earlier ones."""
+    return f"the walls of an earlier session of this process cannot follow this one ({problem.strerror}); {ALONE}"
+
+
+def rights_clause() -> str:
+    """For a later session of a process that wants workers."""
+    return f"an earlier session of this process gave up the right to build layers for workers; {ALONE}"
 
 
 def setting(path: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import select
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, astuple
 from typing import Any, Final, NoReturn
 
 from ..._host import namespaces
+from ..._host.fsops import Raw
 from .custody import Custody
 from .keeper import MAIN, Base, Keeper, Stack, leave, open_own_namespace, take_as_base
 from .layout import OverlayPlan
@@ -25,18 +27,19 @@ class Ahead:
     It is no child of this process: a suite that waits for its children must not meet it. Without a plan it ends when this
     is closed, or this process ends.
 
+    :param unguarded: called in the keeper first.
     :ivar is_asked: it has a plan.
     :raises OSError: no process can be made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, unguarded: Callable[[], None] = lambda: None) -> None:
         self._channel, theirs = Channel.pair()
         self._parent_pid = 0
         self.is_asked = False
         try:
             pid = fork_quietly()
             if pid == 0:
-                _start_grandchild(theirs)
+                _start_grandchild(theirs, unguarded)
             self._parent_pid = pid
         except OSError:
             self._channel.close()
@@ -92,14 +95,15 @@ def fork_quietly() -> int:
         return os.fork()
 
 
-def _start_grandchild(channel: Channel) -> NoReturn:
+def _start_grandchild(channel: Channel, unguarded: Callable[[], None]) -> NoReturn:
     try:
+        unguarded()
         # A session of its own: the keys that interrupt the run must not reach it.
         os.setsid()
         if os.fork() == 0:
             _live(channel)
     finally:
-        os._exit(0)
+        Raw.exit_now(0)
     raise AssertionError("unreachable because _exit does not return")
 
 
@@ -114,7 +118,7 @@ def _live(channel: Channel) -> NoReturn:
             finally:
                 keeper.close()
     finally:
-        os._exit(0)
+        Raw.exit_now(0)
     raise AssertionError("unreachable because _exit does not return")
 
 
@@ -252,6 +256,9 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
         case "extend":
             more = OverlayPlan(tuple(request["writable"]), tuple(request["overlaid"]), keeper.plan.scratch)
             send_stack(keeper, channel, keeper.extend(request["label"], more, *descriptors))
+        case "resume":
+            plan = OverlayPlan.from_message(request["plan"])
+            send_stack(keeper, channel, keeper.resume(request["label"], plan, request["alone"], *descriptors))
         case "listen":
             if descriptors:
                 custody = Custody(keeper.is_pristine)
