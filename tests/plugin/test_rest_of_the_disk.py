@@ -156,3 +156,32 @@ def test_outputs_in_a_free_place_that_is_not_there_yet_are_written_there(
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert b'tests="1"' in target.read_bytes()
+
+
+MOUNT_BELOW = 'mount -t tmpfs none "$1" && echo "{}" > "$1/real.json" || exit 99; shift; "$@"; status=$?; ls "$OLDPWD"; exit $status'
+
+
+@pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
+def test_disk_below_a_place_that_a_conftest_frees_is_still_read_for_changes(make_project: MakeProject) -> None:
+    conftest = "def pytest_session_guard_zones():\n    return [('free', '~/outer')]\n"
+    suite = (
+        "import subprocess\nfrom pathlib import Path\n\n"
+        "def test_removes():\n    subprocess.run(['rm', Path.home() / 'outer' / 'disk' / 'real.json'], check=True)\n\n"
+        "def test_makes():\n    (Path.home() / 'outer' / 'new.txt').touch()\n"
+    )
+    ini = "[pytest]\nsession_guard_protect = ~/outer/disk\n"
+    project = make_project({"conftest.py": conftest, "test_it.py": suite, "pytest.ini": ini})
+    disk = project.home / "outer" / "disk"
+    disk.mkdir(parents=True)
+    command = (sys.executable, "-m", "pytest", "-p", "no:randomly", "-p", "no:rerunfailures", "-rfp")
+
+    done = project.call(
+        *mount_namespace(), "sh", "-c", MOUNT_BELOW.replace("$OLDPWD", str(disk)), "sh", str(disk), *command
+    )
+
+    said = done.stdout + done.stderr
+    assert done.returncode == 1, said
+    assert lines_of(said, "delete contained", "real.json"), said
+    assert lines_of(said, "FAILED", "test_removes"), said
+    assert done.stdout.rstrip().endswith("real.json"), said
+    assert (project.home / "outer" / "new.txt").exists()
