@@ -162,7 +162,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     from pytest_session_guard._report.text import header
     from pytest_session_guard._run.places import declared_zones
 
-    states = {name: layer.status for name, layer in run.layers.items()}
+    states = {name: layer.in_header() for name, layer in run.layers.items()}
     lines = [header(run.settings.mode, states, declared_zones(run.policy), run.places.home, run.notes)]
     if run.scrubbed and config.get_verbosity() > 0:
         lines.append(f"session-guard: taken out of the environment: {', '.join(run.scrubbed)}")

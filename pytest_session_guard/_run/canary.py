@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._core.errors import LayerUnavailableError, ProtectedPathError
@@ -15,33 +15,52 @@ from pytest_session_guard._host.fsops import OwnPath, Raw
 from pytest_session_guard._run.walls import Layer
 
 if TYPE_CHECKING:
-    from pytest_session_guard._run.guard import GuardRun
+    from pytest_session_guard._run.session import SessionRun
 
 # A place of the run's own that is protected as the real ones are, and gets an overlay as they do.
 CANARY_DIRECTORY: Final = "canary"
 NAME: Final = "forbidden"
 CHILD_LIMIT_S: Final = 5.0
+_WENT_THROUGH: Final = "its canary died: a forbidden write went through"
+DIED: Final[Mapping[str, str]] = {
+    "hook": _WENT_THROUGH,
+    "overlay": _WENT_THROUGH,
+    "seal": _WENT_THROUGH,
+    "manifest": "its canary died: a forbidden write was not seen",
+}
 CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 
 
-def prove(run: GuardRun) -> None:
-    """Try each layer that claims to hold; one that does not loses its claim.
+def prove_overlay(run: SessionRun) -> None:
+    """Try the overlay before the next best layer is entered, which takes its place where it does not hold.
+
+    :raises LayerUnavailableError: it is required, and does not hold.
+    """
+    _prove(run, {"overlay": _try_overlay})
+
+
+def prove(run: SessionRun) -> None:
+    """Try each other layer that claims to hold; one that does not loses its claim.
 
     :raises LayerUnavailableError: a required layer does not hold.
     """
-    for name, trial in (("hook", _try_hook), ("overlay", _try_overlay), ("seal", _try_seal)):
+    _prove(run, {"hook": _try_hook, "seal": _try_seal, "manifest": _try_manifest})
+
+
+def _prove(run: SessionRun, trials: Mapping[str, Callable[[SessionRun], str]]) -> None:
+    for name, trial in trials.items():
         if not run.layers[name].holds:
             run.canary[name] = "skipped"
             continue
         answer = trial(run)
         run.canary[name] = answer
         if answer == "failed":
-            run.layers[name] = Layer("unavailable", "its canary died: a forbidden write went through")
+            run.layers[name] = Layer("unavailable", DIED[name])
             if name in run.settings.require or name in run.settings.layers:
                 raise LayerUnavailableError(name, run.layers[name].reason)
 
 
-def _try_hook(run: GuardRun) -> str:
+def _try_hook(run: SessionRun) -> str:
     """Write where nobody may, in the run's own scratch place; the hook must raise, here and in a forked child."""
     path = f"{run.directory.directory(CANARY_DIRECTORY)}/{NAME}"
     with run.trying():
@@ -63,7 +82,7 @@ def _is_refused(path: str) -> bool:
     return False
 
 
-def _try_overlay(run: GuardRun) -> str:
+def _try_overlay(run: SessionRun) -> str:
     """Write there past the hook; the layer must have it."""
     overlay = run.walls.overlay
     assert overlay is not None, "unreachable because the layer claims to hold"
@@ -101,7 +120,7 @@ def _read_only_instead(problem: OSError, path: str) -> str:
     return "refused" if problem.errno == errno.EROFS and in_child(is_read_only) else "failed"
 
 
-def _try_seal(run: GuardRun) -> str:
+def _try_seal(run: SessionRun) -> str:
     """Open a nameless file for writing in a home; the kernel must refuse. Were it not to, the file leaves no trace."""
     flags = getattr(os, "O_TMPFILE", 0) | os.O_WRONLY | os.O_CLOEXEC
     homes = (home for home in run.places.homes if home not in run.exposed and os.access(home, os.W_OK))
@@ -117,6 +136,27 @@ def _try_seal(run: GuardRun) -> str:
         return False
 
     return "refused" if is_refused() and in_child(is_refused) else "failed"
+
+
+def _try_manifest(run: SessionRun) -> str:
+    """Write there past the hook, and compare: it holds nothing, and must see everything."""
+    if run.inventory is None:
+        return "skipped"  # a worker leaves it to the controller
+    from pytest_session_guard._controls.manifest import Manifest
+
+    place = run.directory.directory(CANARY_DIRECTORY)
+    paths = [f"{place}/{NAME}-{run.label}-{who}" for who in ("process", "child")]
+    manifest = Manifest.take([place], lambda path: False, directory=run.directory.path)
+    try:
+        _create(paths[0])
+        if not in_child(lambda: _create(paths[1])):
+            paths.pop()
+        seen = {one.path for one in manifest.differences() if one.kind == "created"}
+        for path in paths:
+            Raw.unlink(OwnPath(path))
+    finally:
+        manifest.close()
+    return "seen" if seen >= set(paths) else "failed"
 
 
 def _create(path: str) -> bool:

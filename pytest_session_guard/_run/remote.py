@@ -61,7 +61,7 @@ os.environ.update(channel.receive())
 """
 
 STRENGTH: Final = ("off", "unavailable", "partial", "enforced")
-PROOF: Final = ("failed", "skipped", "contained", "refused")
+PROOF: Final = ("failed", "skipped", "seen", "contained", "refused")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Pattern, Policy
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._run.canary import prove
+from pytest_session_guard._run.canary import prove, prove_overlay
 from pytest_session_guard._run.destinations import (
     check_basetemp_within_walls,
     check_outputs,
@@ -146,6 +146,8 @@ def _begin(run: SessionRun, request: StartRequest, environ: MutableMapping[str, 
     run.start_redirects(environ)
     _install_hook(run)
     _retire_startup_hook()
+    run.lookout.begin(run.walls)
+    prove_overlay(run)
     if run.is_controller:
         policy, places = run.policy, run.places
         writable, covered = tuple(writable_places(policy, places)), tuple(covered_places(policy, places))
@@ -155,7 +157,7 @@ def _begin(run: SessionRun, request: StartRequest, environ: MutableMapping[str, 
         run.inventory = take_if_needed(
             settings, lambda: run.policy, places, run.directory.path, run.layers, run.exposed
         )
-    run.lookout.begin(run.walls)
+    run.lookout.clear()
     run.tell_children()
     if not run.lookout.has_news():
         run.lookout.end()  # it was there to see the policy being written, and did not

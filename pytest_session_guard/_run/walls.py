@@ -31,6 +31,10 @@ class Layer:
         """The layer as the report shows it."""
         return {"status": self.status, "reason": self.reason, "abi": self.abi}
 
+    def in_header(self) -> str:
+        """The status, and why a layer is not there at all."""
+        return f"{self.status} ({self.reason})" if self.status == "unavailable" and self.reason else self.status
+
     @property
     def holds(self) -> bool:
         """Whether the layer is there at all."""
