@@ -9,7 +9,7 @@ from pytest_session_guard._host.directories import OpenDirectory, is_directory
 
 # Everything that this package writes into a run's directory, and into the directories in it.
 OWN_FILES: Final = re.compile(
-    r"run\.json|lock|closed\.json|journal-[\w.-]+\.jsonl|policy-\w+\.json|[\w.-]+\.tmp|report\.json"
+    r"run\.json|lock|closed\.json|journal-[\w.-]+\.jsonl|policy-\w+\.json|[\w.-]+\.tmp|report\.json|ended"
 )
 OWN_DIRECTORIES: Final = ("preimages", "aside", "quarantine", "canary", "overlay")
 STORES: Final = ("preimages", "aside")

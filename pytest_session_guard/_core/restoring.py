@@ -19,9 +19,6 @@ Action = Literal["create", "replace", "metadata", "remove"]
 # (device, inode, size, mtime_ns, ctime_ns) of an object; None is "nothing stands there".
 State = tuple[int, int, int, int, int] | None
 
-# A killed run leaves no word of how it left things; what changed within this time after its last record is its own doing.
-LAST_BREATH_NS: Final = 2_000_000_000
-
 CHANGED_SINCE: Final = "it was changed after the run; the run's pre-image is older"
 AS_IT_WAS: Final = "it is as it was before the run"
 COPY_GONE: Final = "its pre-image is gone or damaged"
@@ -188,7 +185,7 @@ def plan_restore(
     preimages: Iterable[Preimage],
     look: Callable[[Preimage], Now],
     left: Mapping[str, State],
-    last_sign_ns: int,
+    over_ns: int,
     *,
     force: bool = False,
 ) -> RestorePlan:
@@ -196,13 +193,13 @@ def plan_restore(
 
     :param look: says what stands at a pre-image's path.
     :param left: how the run left things, as far as it could say.
-    :param last_sign_ns: the run's last sign of life; decides about paths that are not in ``left``.
+    :param over_ns: when the run was over (`PastRun.over_ns`); decides about paths that are not in ``left``.
     :param force: put back even what was changed since; it goes aside like everything that is replaced.
     """
     steps: list[Step] = []
     kept: list[tuple[str, str]] = []
     seen = [(image, look(image)) for image in preimages]
-    reasons = {image.path: _reason_to_leave(image, now, left, last_sign_ns, force=force) for image, now in seen}
+    reasons = {image.path: _reason_to_leave(image, now, left, over_ns, force=force) for image, now in seen}
     _hold_databases_together(reasons)
     for image, now in seen:
         reason = reasons[image.path]
@@ -234,7 +231,7 @@ def _action(image: Preimage, now: Now) -> Action:
     return "metadata" if image.how == "directory" else "replace"
 
 
-def _reason_to_leave(image: Preimage, now: Now, left: Mapping[str, State], last_sign_ns: int, *, force: bool) -> str:
+def _reason_to_leave(image: Preimage, now: Now, left: Mapping[str, State], over_ns: int, *, force: bool) -> str:
     if now.same:
         return AS_IT_WAS
     if not now.copy_usable:
@@ -246,4 +243,4 @@ def _reason_to_leave(image: Preimage, now: Now, left: Mapping[str, State], last_
     if image.path in left:
         return "" if left[image.path] == now.state else CHANGED_SINCE
     ctime_ns = now.state[4]
-    return CHANGED_SINCE if ctime_ns > last_sign_ns + LAST_BREATH_NS else ""
+    return CHANGED_SINCE if ctime_ns > over_ns else ""

@@ -12,6 +12,12 @@ from pytest_session_guard._core.zones import Policy, Rule, Zone
 KEEP_RUNS: Final = 10
 KEEP_BYTES: Final = 2 * 1024**3
 ALIVE: Final = "the run is alive"
+CLOSED_FILE: Final = "closed.json"
+"""In a run's directory: nothing is left to be done."""
+ENDED_FILE: Final = "ended"
+"""In the directory of a run that was killed: made when its last process had gone, by one that saw it go."""
+LAST_BREATH_NS: Final = 2_000_000_000
+"""So long after its last record a run may have gone on changing what it had made, where nobody saw it go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,7 @@ class PastRun:
     """One run, read from its directory.
 
     :param last_sign_ns: when it last wrote to its ledger.
+    :param seen_ending_ns: when somebody saw it go; 0 where nobody did.
     :param alive: it still holds its lock, or nobody can tell.
     :param closed: it ended by itself, or somebody finished what it had left.
     :param foreign: why its directory is not to be trusted or not this machine's; ``""`` where it is.
@@ -31,6 +38,7 @@ class PastRun:
     path: str
     started_ns: int = 0
     last_sign_ns: int = 0
+    seen_ending_ns: int = 0
     alive: bool = False
     closed: bool = False
     foreign: str = ""
@@ -48,6 +56,13 @@ class PastRun:
         if self.alive:
             return "alive"
         return "ended" if self.closed else "killed"
+
+    @property
+    def over_ns(self) -> int:
+        """After this it has changed nothing any more, as far as anybody can tell."""
+        if self.seen_ending_ns:
+            return max(self.seen_ending_ns, self.last_sign_ns)
+        return self.last_sign_ns + LAST_BREATH_NS
 
     @property
     def obstacle(self) -> str:

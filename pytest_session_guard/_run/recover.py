@@ -40,9 +40,6 @@ from pytest_session_guard._run.tidying import unfinished_runs
 UNCERTAIN: Final = "its creation was announced, but the run died before it saw which object it had made"
 ZONES_UNKNOWN: Final = "the run died before it wrote down its zones"
 REPLACED: Final = "another program replaced it after the run had changed it"
-# Children of a killed run may go on writing for a moment. What changes later has been worked on by somebody.
-AFTERGLOW_NS: Final = 60_000_000_000
-
 
 NOTHING_TO_REMOVE: Final = RemovalPlan()
 NOTHING_REMOVED: Final = Removed()
@@ -106,7 +103,7 @@ def plan_restore_run(run: PastRun, paths: Iterable[str] = (), *, force: bool = F
     if run.foreign or run.alive:
         return RestorePlan(kept=tuple((image.path, run.obstacle) for image in images))
     restorer = _restorer(run)
-    plan = plan_restore(images, restorer.look, left_states(run.records), run.last_sign_ns, force=force)
+    plan = plan_restore(images, restorer.look, left_states(run.records), run.over_ns, force=force)
     unknown = [path for path in chosen if not any(is_within(image.path, path) for image in images)]
     reason = "the run kept no pre-image of it: it did not change it, or did so where no hook saw it"
     return replace(plan, kept=(*plan.kept, *((path, reason) for path in unknown)))
@@ -143,7 +140,7 @@ def undo_changes(run: PastRun, paths: Iterable[str]) -> Restored:
     left = {one for path in foreign for one in (path, *side_files(path))}
     restorer = _restorer(run)
     ours = [image for image in images if image.path not in left]
-    plan = plan_restore(ours, restorer.look, {}, run.last_sign_ns, force=True)
+    plan = plan_restore(ours, restorer.look, {}, run.over_ns, force=True)
     return restorer.apply(replace(plan, kept=(*plan.kept, *((path, REPLACED) for path in sorted(foreign)))))
 
 
@@ -246,7 +243,7 @@ def _cleanup(run: PastRun, artifacts: RecordedArtifacts) -> Cleanup:
         quarantine=f"{run.path}/quarantine",
         journal=LateJournal(run.path, "clean").append,
         marker_of=read_marker,
-        ended_ns=run.last_sign_ns + AFTERGLOW_NS,
+        ended_ns=run.over_ns,
     )
 
 

@@ -24,13 +24,12 @@ from pytest_session_guard._controls.recovery import (
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import encode_line
 from pytest_session_guard._core.removal import ANOTHER_OBJECT, CHANGED_LATER
-from pytest_session_guard._core.restoring import AS_IT_WAS, CHANGED_SINCE, COPY_CHANGED, COPY_GONE, LAST_BREATH_NS
-from pytest_session_guard._core.runs import PastRun
+from pytest_session_guard._core.restoring import AS_IT_WAS, CHANGED_SINCE, COPY_CHANGED, COPY_GONE
+from pytest_session_guard._core.runs import ENDED_FILE, LAST_BREATH_NS, PastRun
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_of
 from pytest_session_guard._run.recover import (
-    AFTERGLOW_NS,
     REPLACED,
     UNCERTAIN,
     ZONES_UNKNOWN,
@@ -161,7 +160,6 @@ def test_a_killed_run_leaves_its_last_breath_to_decide(scene: Scene) -> None:
 
     assert plan_restore_run(run).lines() == [f"put back {str(path)!r}"]
     assert plan_restore_run(early).kept == ((str(path), CHANGED_SINCE),)
-    assert LAST_BREATH_NS < AFTERGLOW_NS
 
 
 def test_restore_of_one_path_leaves_the_others(scene: Scene) -> None:
@@ -631,13 +629,24 @@ def test_clean_keeps_what_somebody_put_in_an_artifacts_place(scene: Scene) -> No
 def test_clean_keeps_what_was_worked_on_after_the_run(scene: Scene) -> None:
     path = scene.create(scene.store / "a.json")
     for name in os.listdir(scene.directory.path):
-        old = Path(scene.directory.path, name).stat().st_mtime_ns - 2 * AFTERGLOW_NS
+        old = Path(scene.directory.path, name).stat().st_mtime_ns - 2 * LAST_BREATH_NS
         os.utime(Path(scene.directory.path, name), ns=(old, old))
 
     cleaned = clean_run(killed(scene))
 
     assert cleaned.kept == ((str(path), CHANGED_LATER),)
     assert path.exists()
+
+
+def test_clean_keeps_what_was_worked_on_a_moment_after_somebody_saw_the_run_go(scene: Scene) -> None:
+    untouched, edited = (scene.create(scene.store / name) for name in ("untouched.json", "edited.json"))
+    put(Path(scene.directory.path, ENDED_FILE), b"")
+    edited.write_bytes(b"written by its owner a moment later")
+
+    cleaned = clean_run(killed(scene))
+
+    assert cleaned.removed.removed == (str(untouched),)
+    assert cleaned.kept == ((str(edited), CHANGED_LATER),)
 
 
 def test_clean_finishes_a_killed_removal(scene: Scene) -> None:

@@ -15,7 +15,6 @@ from pytest_session_guard._core.restoring import (
     CHANGED_SINCE,
     COPY_CHANGED,
     COPY_GONE,
-    LAST_BREATH_NS,
     Now,
     Preimage,
     RestorePlan,
@@ -100,15 +99,15 @@ def test_left_states_take_the_last_word() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "left", "last_sign_ns", "force", "outcome"),
+    ("now", "left", "over_ns", "force", "outcome"),
     [
         pytest.param(Now(None), {}, 0, False, "create", id="gone"),
         pytest.param(Now(THERE), {"/w/a": THERE}, 0, False, "replace", id="as-the-run-left-it"),
         pytest.param(Now(THERE), {"/w/a": (1, 7, 3, 9, 999)}, 0, False, CHANGED_SINCE, id="changed-since"),
         pytest.param(Now(THERE), {"/w/a": None}, 0, False, CHANGED_SINCE, id="made-since"),
         pytest.param(Now(THERE), {"/w/a": None}, 0, True, "replace", id="changed-since-but-forced"),
-        pytest.param(Now(THERE), {}, 1_000 - LAST_BREATH_NS, False, "replace", id="killed-run-last-breath"),
-        pytest.param(Now(THERE), {}, 999 - LAST_BREATH_NS, False, CHANGED_SINCE, id="killed-run-long-ago"),
+        pytest.param(Now(THERE), {}, 1_000, False, "replace", id="killed-run-last-breath"),
+        pytest.param(Now(THERE), {}, 999, False, CHANGED_SINCE, id="killed-run-long-ago"),
         pytest.param(Now(THERE, same=True), {}, 0, True, AS_IT_WAS, id="as-it-was"),
         pytest.param(Now(None, copy_usable=False), {}, 0, True, COPY_GONE, id="copy-gone"),
         pytest.param(Now(None, copy_intact=False), {}, 0, False, COPY_CHANGED, id="copy-changed"),
@@ -116,8 +115,8 @@ def test_left_states_take_the_last_word() -> None:
         pytest.param(Now(THERE, same=True, copy_usable=False), {}, 0, False, AS_IT_WAS, id="copy-gone-but-as-it-was"),
     ],
 )
-def test_plan(now: Now, left: dict[str, State], last_sign_ns: int, force: bool, outcome: str) -> None:
-    plan = plan_restore([IMAGE], lambda image: now, left, last_sign_ns, force=force)
+def test_plan(now: Now, left: dict[str, State], over_ns: int, force: bool, outcome: str) -> None:
+    plan = plan_restore([IMAGE], lambda image: now, left, over_ns, force=force)
 
     if outcome in ("create", "replace"):
         assert plan == RestorePlan((Step(outcome, IMAGE),))  # type: ignore[arg-type]

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import pytest
 from project import MakeProject, Project
+
+from pytest_session_guard._controls.overlay import probe
 
 SUITE = """\
 import contextlib, os, signal
@@ -67,3 +72,52 @@ def test_next_run_has_nothing_to_say_of_a_run_that_gave_its_report(make_project:
     assert project.run("test_it.py").status == 1
 
     assert "killed" not in project.run("test_fine.py").words
+
+
+MAKES = """\
+import os, signal
+from pathlib import Path
+
+def test_dies():
+    for name in ("untouched.json", "edited.json"):
+        (Path.home() / "store" / name).write_text("{}")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("layers", "wait_s"),
+    [
+        pytest.param(
+            "auto", 0.0, marks=pytest.mark.skipif(probe().status == "unavailable", reason="nobody sees the run go")
+        ),
+        pytest.param("hook", 2.2, id="unseen"),
+    ],
+)
+def test_what_a_killed_run_made_goes_unless_somebody_has_worked_on_it_since(
+    make_project: MakeProject, layers: str, wait_s: float
+) -> None:
+    files = {"test_it.py": MAKES, "test_fine.py": FINE, "pytest.ini": "[pytest]\nsession_guard_share = ~/store\n"}
+    project = make_project(files, {"store/real.json": "{}"})
+    store = project.home / "store"
+    option = f"--session-guard-layers={layers}"
+    assert project.run(option, "test_it.py").status < 0
+    (run,) = (project.root / ".session_guard" / "runs").iterdir()
+    if layers == "auto":
+        wait_for_the_witness(run)
+    time.sleep(wait_s)
+    with (store / "edited.json").open("a") as file:
+        file.write("worked on by its owner since")
+
+    following = project.run(option, "test_fine.py")
+
+    assert sorted(path.name for path in store.iterdir()) == ["edited.json", "real.json"]
+    assert "1 of its files removed, 1 kept" in following.header_lines[0]
+    assert following.status == 0
+
+
+def wait_for_the_witness(run: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not (run / "ended").exists():
+        assert time.monotonic() < deadline, sorted(path.name for path in run.iterdir())
+        time.sleep(0.005)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pytest_session_guard._controls.ledger.directory import CLOSED_FILE, LOCK_FILE, RUN_FILE, machine_id
+from pytest_session_guard._controls.ledger.directory import LOCK_FILE, RUN_FILE, machine_id
 from pytest_session_guard._controls.ledger.journal import JournalReader, lock_for_life
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.runs import PastRun
+from pytest_session_guard._core.runs import CLOSED_FILE, ENDED_FILE, PastRun
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing, read_file
 
 # Journals of commands that look after a run when it is over.
@@ -110,6 +110,7 @@ def read_run(path: str, *, with_records: bool = True) -> PastRun:
         path,
         started_ns=header.get("started_ns", 0),
         last_sign_ns=_last_sign_ns(path),
+        seen_ending_ns=_seen_ending_ns(path),
         alive=alive,
         closed=is_closed(path),
         foreign=_other_machine(header),
@@ -158,6 +159,11 @@ def _last_sign_ns(path: str) -> int:
             found = _lstat(f"{path}/{name}")
             signs.append(0 if found is None else found.st_mtime_ns)
     return max(signs)
+
+
+def _seen_ending_ns(path: str) -> int:
+    found = _lstat(f"{path}/{ENDED_FILE}")
+    return 0 if found is None else found.st_mtime_ns
 
 
 def is_closed(run_path: str) -> bool:

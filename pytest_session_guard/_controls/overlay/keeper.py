@@ -16,10 +16,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
 
+from ..._core.runs import CLOSED_FILE, ENDED_FILE
 from ..._host import mounts, namespaces
 from . import construction
 from .construction import Builder, Construction, Layer
@@ -159,6 +161,13 @@ class Keeper:
             self.door.shut(stderr_fd, own)
         else:
             raise OSError(errno.EBUSY, "another process of the run is watched")
+
+    def note_end(self) -> None:
+        """The last process that was connected has gone: where nobody closed its run, write down when that was."""
+        own = os.path.dirname(self.plan.scratch)
+        if not os.path.lexists(f"{own}/{CLOSED_FILE}"):
+            with suppress(OSError):  # noted already, or the run's directory is gone
+                os.close(os.open(f"{own}/{ENDED_FILE}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
     def forget_door(self) -> None:
         """The process that was watched has ended."""

@@ -200,6 +200,8 @@ def serve(keeper: Keeper, first: Channel) -> None:
             elif not heed(keeper, channels[descriptor]):
                 poll.unregister(descriptor)
                 channels.pop(descriptor).close()
+                if not channels:
+                    keeper.note_end()
             else:
                 for further in keeper.further_descriptors():
                     poll.register(further, select.POLLIN)
