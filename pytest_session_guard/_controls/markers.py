@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import stat
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -21,7 +22,9 @@ from urllib.parse import quote
 from pytest_session_guard._core.errors import MarkerError
 from pytest_session_guard._core.marking import BUILT_IN, Marker, MarkerFormat, problem_of
 from pytest_session_guard._core.records import MARKER_FILE, MARKER_KEY, MARKER_XATTR, marker
-from pytest_session_guard._host.fsops import Raw, read_file, write_all
+from pytest_session_guard._host.directories import OpenDirectory
+from pytest_session_guard._host.fsops import OwnPath, Raw, read_file, write_all
+from pytest_session_guard._host.identity import resolve_missing
 
 SQLITE_HEADER: Final = b"SQLite format 3\0"
 BUSY_TIMEOUT_S: Final = 2.0
@@ -29,6 +32,9 @@ BUSY_TIMEOUT_S: Final = 2.0
 NO_XATTR: Final = frozenset(
     {errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOSPC, errno.E2BIG, errno.EINVAL, errno.ENOENT}
 )
+
+# Kernels and file systems that know no exchange of two names.
+NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
 
 def tag(path: str, run_id: str, nodeid: str, start_ns: int, formats: Iterable[MarkerFormat] = ()) -> None:
@@ -148,8 +154,7 @@ def _write_whole(path: str, content: bytes, found: os.stat_result | None) -> Non
             _publish(beside, path)
         else:
             _take_over(path, beside, found)
-            _refuse_if_changed(path, found)
-            Raw.rename(beside, path)
+            _replace(path, beside, found)
     except BaseException:
         # A KeyboardInterrupt too must not leave the half-made file beside the real one.
         _unlink_if_there(beside)
@@ -186,15 +191,40 @@ def _take_over(path: str, beside: str, found: os.stat_result) -> None:
     Raw.utime(beside, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-def _refuse_if_changed(path: str, found: os.stat_result) -> None:
-    """An application that wrote to the document since it was read must not lose what it wrote."""
-    now = Raw.lstat(path)
-    if _state(now) != _state(found):
+def _replace(path: str, beside: str, found: os.stat_result) -> None:
+    """Put the new document in the place of the one that was read, and of no other.
+
+    An application that wrote to the document, or replaced it, since it was read must not lose what it wrote: the two change
+    places at once, and back again where what came out is not what was read.
+    """
+    _insist_on_state(path, found, Raw.lstat(path))
+    # The exchange is no function of Python's, so it raises no event; to the policy and the ledger it is this rename.
+    sys.audit("os.rename", beside, path, -1, -1)
+    parent, _, name = path.rpartition("/")
+    with OpenDirectory(resolve_missing(parent or Raw.getcwd())) as opened:
+        other = beside.rpartition("/")[2]
+        try:
+            opened.exchange(name, other)
+        except OSError as problem:
+            if problem.errno not in NO_EXCHANGE:
+                raise
+            Raw.rename(OwnPath(beside), OwnPath(path))
+            return
+        try:
+            _insist_on_state(path, found, Raw.lstat(beside), was_renamed=True)
+        except MarkerError:
+            opened.exchange(name, other)
+            raise
+    Raw.unlink(OwnPath(beside))
+
+
+def _insist_on_state(path: str, found: os.stat_result, now: os.stat_result, was_renamed: bool = False) -> None:
+    def state(of: os.stat_result) -> tuple[int, ...]:
+        # A rename moves the time of change.
+        return of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns, 0 if was_renamed else of.st_ctime_ns
+
+    if state(now) != state(found):
         raise MarkerError(path, "changed while it was being tagged")
-
-
-def _state(found: os.stat_result) -> tuple[int, ...]:
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _unlink_if_there(path: str) -> None:

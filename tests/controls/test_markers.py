@@ -19,6 +19,7 @@ from pytest_session_guard._controls import markers
 from pytest_session_guard._controls.markers import read_marker, tag, write_json
 from pytest_session_guard._core.errors import MarkerError
 from pytest_session_guard._core.records import MARKER_FILE, MARKER_KEY, MARKER_XATTR, marker
+from pytest_session_guard._host.directories import OpenDirectory
 
 RUN = "20261120T083643-1a2b3c4d"
 TAG = marker(RUN, "tests/test_a.py::test_x", 5)
@@ -212,6 +213,53 @@ def test_a_document_that_changes_while_it_is_tagged_keeps_the_change(
         tagged(path)
     assert path.read_bytes() == b'{"messages": 2}'
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("how", ["replaced", "written"])
+def test_a_document_that_changes_in_the_very_moment_of_its_tagging_keeps_the_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path = put(tmp_path / "a.json", b'{"messages": 1}')
+    exchange, calls = OpenDirectory.exchange, []
+
+    def exchange_after_the_application_wrote(opened: OpenDirectory, name: str, other: str) -> None:
+        if not calls:
+            target = path if how == "written" else put(tmp_path / "new", b"")
+            target.write_bytes(b'{"messages": 22}')
+            target.replace(path)
+        calls.append(name)
+        exchange(opened, name, other)
+
+    monkeypatch.setattr(OpenDirectory, "exchange", exchange_after_the_application_wrote)
+
+    with pytest.raises(MarkerError, match="changed while it was being tagged"):
+        tagged(path)
+    assert path.read_bytes() == b'{"messages": 22}'
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_system_that_knows_no_exchange_of_names_takes_tags(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(tmp_path / "a.json", b"{}")
+
+    def no_exchange(*arguments: object) -> None:
+        raise OSError(errno.EINVAL, "no such flag here")
+
+    monkeypatch.setattr(OpenDirectory, "exchange", no_exchange)
+
+    assert json.loads(tagged(path).read_bytes()) == {MARKER_KEY: TAG}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_document_behind_a_symlinked_directory_is_tagged(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    put(tmp_path / "real" / "a.json", b"{}")
+
+    tagged(tmp_path / "link" / "a.json")
+
+    assert json.loads((tmp_path / "real" / "a.json").read_bytes()) == {MARKER_KEY: TAG}
 
 
 class Ini:
@@ -443,11 +491,13 @@ def test_an_interruption_after_a_file_got_its_name_leaves_it_whole(
 ) -> None:
     path = put(tmp_path / "a.json", b"{}")
 
-    def rename_and_be_interrupted(source: str, target: str) -> None:
-        os.rename(source, target)
+    exchange = OpenDirectory.exchange
+
+    def exchange_and_be_interrupted(opened: OpenDirectory, name: str, other: str) -> None:
+        exchange(opened, name, other)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(markers.Raw, "rename", staticmethod(rename_and_be_interrupted))
+    monkeypatch.setattr(OpenDirectory, "exchange", exchange_and_be_interrupted)
 
     with pytest.raises(KeyboardInterrupt):
         tagged(path)
