@@ -73,7 +73,10 @@ def pytest_configure(config: pytest.Config) -> None:
         zones = config.hook.pytest_session_guard_zones(config=config)
         redirects = config.hook.pytest_session_guard_redirects(config=config)
         with usage_errors():
-            run.declare(zones, redirects)
+            # Imported here: only a run declares.
+            from pytest_session_guard._run.declarations import declare
+
+            declare(run, zones, redirects)
         formats = config.hook.pytest_session_guard_marker_formats()
         run.desk.formats = tuple(one for answer in formats for one in answer or ())
         run.enter("", "collection")

@@ -30,7 +30,7 @@ def look_once_more(run: SessionRun) -> Sequence[object]:
     leftovers = leftovers_of(run, (layers.namespace for layers in others))
     leftovers.met |= {record["pid"]: Leftover.parse(record) for record in run.left_running}
     left = leftovers.wait(0 if run.exit_status == INTERRUPTED else WAIT_S)
-    run.still_at_work = told(leftovers.met.values())
+    run.charging.still_at_work = told(leftovers.met.values())
     run.enter(leftovers.starter.nodeid, leftovers.starter.phase)
     run.collect()
     _charge_late(run, others)
@@ -56,6 +56,6 @@ def _charge_late(run: SessionRun, others: Iterable[Overlay]) -> None:
     known = {touch.path for touch in run.touches} | run.seen_by_others
     for layers in others:
         try:
-            run.charge([change for change in layers.changes() if change.path not in known])
+            run.charging.charge([change for change in layers.changes() if change.path not in known])
         except OSError as problem:
             run.failed("overlay", (layers.label,), problem)

@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._core.settings import Line, check_path
-from pytest_session_guard._core.zones import Policy, Rule, Zone
+from pytest_session_guard._core.zones import Policy, Rule, Zone, extended
 from pytest_session_guard._run.places import Places, declared_rules, expand
+from pytest_session_guard._run.walls import covered_places, writable_places
+
+if TYPE_CHECKING:
+    from pytest_session_guard._run.session import SessionRun
 
 DECLARABLE: Final[Mapping[str, Zone]] = {zone.value: zone for zone in (Zone.PROTECTED, Zone.SHARED, Zone.FREE)}
+
+
+def declare(
+    run: SessionRun, zones: Sequence[Iterable[tuple[str, str]] | None], redirects: Sequence[Iterable[str] | None]
+) -> None:
+    """Take in what conftests and plugins declare through hooks.
+
+    :raises ConfigurationError: a declaration cannot be used.
+    :raises LayerUnavailableError: the overlay cannot follow.
+    """
+    rules = rules_of_hooks(zones, run.places)
+    if rules:
+        before = {*writable_places(run.policy, run.places), *covered_places(run.policy, run.places)}
+        run.use(extended(run.policy, rules))
+        run.walls.extend(
+            [place for place in writable_places(run.policy, run.places) if place not in before],
+            [place for place in covered_places(run.policy, run.places) if place not in before],
+        )
+        run.lookout.begin(run.walls)
+        run.write_header()
+        run.tell_children()
+    run.redirects.declare(
+        [str(text) for answer in redirects for text in answer or ()], "pytest_session_guard_redirects"
+    )
 
 
 def rules_of_hooks(zones: Sequence[Iterable[tuple[str, str]] | None], places: Places) -> list[Rule]:

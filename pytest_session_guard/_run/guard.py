@@ -6,7 +6,7 @@ import os
 import threading
 from builtins import ascii, bool, len, str, sum, type  # noqa: A004 - captured: tests mock builtins
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -20,13 +20,13 @@ from pytest_session_guard._controls.ownership import Ownership
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
-from pytest_session_guard._core.zones import Policy, Rule, Zone, counts, is_within
+from pytest_session_guard._core.zones import Policy, Zone
 from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
-from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
+from pytest_session_guard._run.charging import Charging
 from pytest_session_guard._run.commands import Commands
 from pytest_session_guard._run.leniency import Leniency
 from pytest_session_guard._run.lookout import Lookout
@@ -34,7 +34,6 @@ from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.walls import Layer, Walls
 
 if TYPE_CHECKING:
-    from pytest_session_guard._controls.overlay import Change, Try
     from pytest_session_guard._controls.preimages import Preimages
 
 _get_ident: Final = threading.get_ident  # captured: tests replace it
@@ -82,13 +81,13 @@ class GuardRun:
         self.everybody = JournalReader(self.directory.path, skip=self.journal.names)
         self.ownership = Ownership(self.journal.append, self._everybodys_records, Arrivals(self._is_shared))
         self.leniency = Leniency(self)
+        self.charging = Charging(self)
         self.locator = Locator(self.policy, self.hint)
         self.gate = Gate(self.policy, self.locator, self._ports())
         self.on_late: Callable[[Touch], None] = lambda touch: None
         self.broken: list[tuple[str, str]] = []
         self.exhausted = 0
         self.commands = Commands()
-        self.still_at_work = ""
         self.seen_by_others: set[str] = set()
         self.left_running: list[Mapping[str, Any]] = []
         self.begun_removals: list[Mapping[str, Any]] = []
@@ -98,8 +97,6 @@ class GuardRun:
         self._per_test: Counter[str] = Counter()
         self._learned: list[Mapping[str, Any]] = []
         self._reported = 0
-        self._walls_read = 0
-        self._charged_by_children: set[str] = set()
         self._complained = False
         self.lookout = Lookout(self.walls, self.directory.path)
 
@@ -312,49 +309,8 @@ class GuardRun:
             self.touches.append(touch)
             if touch.layer == "overlay":
                 # A forked child read the same upper layer before us, and charged what was new to the test that it ran.
-                self._charged_by_children.add(touch.path)
-        self._read_walls()
-
-    def _read_walls(self) -> None:
-        """Charge what newly landed in the upper layers to the test that runs."""
-        try:
-            changes, tries = self.walls.changes(), self.walls.tries()
-        except Exception as problem:  # an error of the guard's own is a violation, never the suite's crash
-            self.failed("overlay", ("upper layers",), problem)
-            return
-        if not changes and not tries:
-            return
-        recent = self.touches[self._walls_read :]
-        told = ("contained", "preserved")
-        seen = {touch.path for touch in recent if touch.outcome in told and touch.layer == "hook"}
-        seen |= self._charged_by_children
-        self._charged_by_children.clear()
-        known = len(self.touches)
-        self.charge(change for change in changes if change.path not in seen)
-        self._charge_tries(tries, {touch.path for touch in (*recent, *self.touches[known:])})
-        self._walls_read = len(self.touches)  # what is tried again after this is tried again
-
-    def charge(self, changes: Iterable[Change]) -> None:
-        """Charge changes in an upper layer to the test that runs."""
-        for change in changes:
-            rule = self.policy.rule_for(change.path)
-            if self.is_touch(change, rule):
-                self.touched(contained(change, rule, self._blame()))
-
-    def _charge_tries(self, tries: Iterable[Try], known: set[str]) -> None:
-        for attempt in tries:
-            rule = rule_of(attempt, self.policy)
-            if rule is not None and attempt.path not in known and is_refused(attempt):
-                known.add(attempt.path)
-                self.touched(refused(attempt, rule, self._blame()))
-
-    def _blame(self) -> Blame:
-        return Blame(self.span, not self.is_expecting, self.commands.of(self.span.nodeid), self.still_at_work)
-
-    def is_touch(self, change: Change, rule: Rule) -> bool:
-        """Whether a change in an upper layer is a touch of what is protected; the guard's own canary is none."""
-        own = is_within(change.path, self.directory.path)
-        return rule.zone is Zone.PROTECTED and not own and counts(change.kind, change.path)
+                self.charging.told_by_children.add(touch.path)
+        self.charging.read_walls()
 
     # -- moments of the run ------------------------------------------------------------------------------------------
 
@@ -408,12 +364,12 @@ class GuardRun:
     @contextmanager
     def expecting(self) -> Iterator[list[Touch]]:
         """Forgive the touches inside; they are refused all the same, and listed in what is yielded."""
-        self._read_walls()
+        self.charging.read_walls()
         seen: list[Touch] = []
         self._expecting.append(seen)
         try:
             yield seen
-            self._read_walls()
+            self.charging.read_walls()
         finally:
             self._expecting.remove(seen)
 

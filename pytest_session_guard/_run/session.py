@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_session_guard._controls.cleanup import Cleanup, Removed
+from pytest_session_guard._controls.cleanup import Cleanup
 from pytest_session_guard._controls.ledger import note_closed
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._core.errors import (
@@ -19,12 +19,11 @@ from pytest_session_guard._core.errors import (
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Line, check_path
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
-from pytest_session_guard._host.fsops import Raw, clock_ns
+from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.artifacts import ArtifactDesk
-from pytest_session_guard._run.declarations import rules_of_hooks
 from pytest_session_guard._run.destinations import mark_basetemp
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
@@ -35,9 +34,9 @@ from pytest_session_guard._run.redirects import RedirectDesk
 from pytest_session_guard._run.remote import Invitation, fold
 from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
+from pytest_session_guard._run.stamps import Stamps
 from pytest_session_guard._run.summary import build_report
-from pytest_session_guard._run.unfinished import finish_removals
-from pytest_session_guard._run.walls import covered_places, writable_places
+from pytest_session_guard._run.unfinished import clear_shared
 
 if TYPE_CHECKING:
     from pytest_session_guard._run.earlier import Earlier
@@ -63,7 +62,7 @@ class SessionRun(GuardRun):
         self.in_test = False
         self._private = ""
         self._private_count = 0
-        self._stamps: dict[int, int] = {}
+        self._stamps = Stamps(self.directory)
         self._ended = False
         self._told = 0
         self._is_told = False
@@ -84,7 +83,7 @@ class SessionRun(GuardRun):
     def _make_cleanup(self, zone_of: Callable[[str], Zone]) -> Cleanup:
         return Cleanup(
             run_id=self.directory.run_id,
-            started_ns=self.started_at,
+            started_ns=self._stamps.started_at,
             artifacts=self.ownership,
             zone_of=zone_of,
             quarantine=f"{self.directory.path}/quarantine",
@@ -92,28 +91,6 @@ class SessionRun(GuardRun):
             forget=self.ownership.forget,
             marker_of=lambda path: read_marker(path, self.desk.formats),
             is_private=self.is_private,
-        )
-
-    def declare(
-        self, zones: Sequence[Iterable[tuple[str, str]] | None], redirects: Sequence[Iterable[str] | None]
-    ) -> None:
-        """Take in what conftests and plugins declare through hooks.
-
-        :raises ConfigurationError: a declaration cannot be used.
-        """
-        rules = rules_of_hooks(zones, self.places)
-        if rules:
-            before = {*writable_places(self.policy, self.places), *covered_places(self.policy, self.places)}
-            self.use(extended(self.policy, rules))
-            self.walls.extend(
-                [place for place in writable_places(self.policy, self.places) if place not in before],
-                [place for place in covered_places(self.policy, self.places) if place not in before],
-            )
-            self.lookout.begin(self.walls)
-            self.write_header()
-            self.tell_children()
-        self.redirects.declare(
-            [str(text) for answer in redirects for text in answer or ()], "pytest_session_guard_redirects"
         )
 
     @property
@@ -268,24 +245,6 @@ class SessionRun(GuardRun):
             move_home(environ, self._retreat().directory("home"))
         self.redirects.start()
 
-    def started_at(self, path: str) -> int:
-        """The run's start stamp by the clock of the file system that holds a path, nanoseconds.
-
-        File systems of this machine share the kernel's clock; one that is served by another machine does not, so it is
-        asked now and the time that has passed since the start is taken off.
-        """
-        parent = path.rpartition("/")[0] or "/"
-        try:
-            device = os.stat(parent).st_dev
-            if device == os.stat(self.directory.path).st_dev:
-                return self.directory.started_ns
-            if device not in self._stamps:
-                passed = clock_ns(self.directory.path) - self.directory.started_ns
-                self._stamps[device] = clock_ns(parent) - passed
-        except OSError:
-            return self.directory.started_ns
-        return self._stamps[device]
-
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def finish_session(self, exit_status: int, tests: Mapping[str, int]) -> int:
@@ -313,7 +272,7 @@ class SessionRun(GuardRun):
         self.left_running += [one.to_json() for one in leftovers_of(self).look()]
         if self.earlier is not None:
             self.earlier.compare(self, at_last=True)
-        removed = self._clear_shared()
+        removed = clear_shared(self, self.cleanup)
         self.compare_inventory()
         self.report = build_report(self, tests, removed)
         fold(self.report, self.remote)
@@ -347,20 +306,6 @@ class SessionRun(GuardRun):
         with self.complaining():
             if self.preimages is not None:
                 self.preimages.note_left()
-
-    def _clear_shared(self) -> Removed:
-        """Remove the run's artifacts from shared places; without its ledger nothing is removed, and each is named."""
-        try:
-            self.ownership.ask_others()
-            self.insist_on_whole_journals()
-            finished = finish_removals(self, self.begun_removals)
-            cleared = self.cleanup.clear_shared()
-            return Removed((*finished.removed, *cleared.removed), (*finished.kept, *cleared.kept))
-        except LedgerError as problem:
-            self.complain(problem)
-            shared = [path for path in self.ownership.paths if self.policy.rule_for(path).zone is Zone.SHARED]
-            there = sorted(path for path in shared if os.path.lexists(path))
-            return Removed(kept=tuple((path, f"the ledger cannot be used ({problem.reason})") for path in there))
 
     def _collect_or_complain(self) -> None:
         with self.complaining():

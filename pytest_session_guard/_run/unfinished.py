@@ -1,20 +1,38 @@
-"""Removals that a process of the run began and did not live to finish."""
+"""Removals at the end of a run: those that a process of it began and did not live to finish, and what is left."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_session_guard._controls.cleanup import Removed
+from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.recovery import apply_quarantine, plan_quarantine
+from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.removal import BESIDE
 from pytest_session_guard._core.runs import quarantined_paths
+from pytest_session_guard._core.zones import Zone
 
 if TYPE_CHECKING:
     from pytest_session_guard._run.guard import GuardRun
 
 RETURNED: Final = "another object, put back: a process of this run died while it had it in quarantine"
+
+
+def clear_shared(run: GuardRun, cleanup: Cleanup) -> Removed:
+    """Remove the run's artifacts from shared places; without its ledger nothing is removed, and each is named."""
+    try:
+        run.ownership.ask_others()
+        run.insist_on_whole_journals()
+        finished = finish_removals(run, run.begun_removals)
+        cleared = cleanup.clear_shared()
+        return Removed((*finished.removed, *cleared.removed), (*finished.kept, *cleared.kept))
+    except LedgerError as problem:
+        run.complain(problem)
+        shared = [path for path in run.ownership.paths if run.policy.rule_for(path).zone is Zone.SHARED]
+        there = sorted(path for path in shared if os.path.lexists(path))
+        return Removed(kept=tuple((path, f"the ledger cannot be used ({problem.reason})") for path in there))
 
 
 def finish_removals(run: GuardRun, begun: Iterable[Mapping[str, Any]]) -> Removed:

@@ -1,0 +1,70 @@
+"""Reading the walls: what nobody saw happen becomes a touch of the test that runs."""
+
+from __future__ import annotations
+
+from builtins import len  # noqa: A004 - captured: tests mock builtins
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pytest_session_guard._core.zones import Zone, counts, is_within
+from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
+
+if TYPE_CHECKING:
+    from pytest_session_guard._controls.overlay import Change, Try
+    from pytest_session_guard._run.guard import GuardRun
+
+
+class Charging:
+    """What lands in the upper layers of one process, and what was tried there, against what its run knows already.
+
+    :ivar still_at_work: who was at work after the end of pytest, in words.
+    :ivar told_by_children: what forked children read from the same layers before us, and charged themselves.
+    """
+
+    def __init__(self, run: GuardRun) -> None:
+        self._run = run
+        self._touches_before = 0
+        self.still_at_work = ""
+        self.told_by_children: set[str] = set()
+
+    def read_walls(self) -> None:
+        """Charge what is new in the layers, and the tries that they do not show, to the test that runs."""
+        run = self._run
+        try:
+            changes, tries = run.walls.changes(), run.walls.tries()
+        except Exception as problem:  # an error of the guard's own is a violation, never the suite's crash
+            run.failed("overlay", ("upper layers",), problem)
+            return
+        if not changes and not tries:
+            return
+        recent = run.touches[self._touches_before :]
+        told = ("contained", "preserved")
+        seen = {touch.path for touch in recent if touch.outcome in told and touch.layer == "hook"}
+        seen |= self.told_by_children
+        self.told_by_children.clear()
+        known = len(run.touches)
+        self.charge(change for change in changes if change.path not in seen)
+        self._charge_tries(tries, {touch.path for touch in (*recent, *run.touches[known:])})
+        self._touches_before = len(run.touches)  # what is tried again after this is tried again
+
+    def charge(self, changes: Iterable[Change]) -> None:
+        """Charge changes in an upper layer to the test that runs."""
+        run = self._run
+        for change in changes:
+            rule = run.policy.rule_for(change.path)
+            # The guard's own canary is no touch.
+            own = is_within(change.path, run.directory.path)
+            if rule.zone is Zone.PROTECTED and not own and counts(change.kind, change.path):
+                run.touched(contained(change, rule, self._blame()))
+
+    def _charge_tries(self, tries: Iterable[Try], known: set[str]) -> None:
+        run = self._run
+        for attempt in tries:
+            rule = rule_of(attempt, run.policy)
+            if rule is not None and attempt.path not in known and is_refused(attempt):
+                known.add(attempt.path)
+                run.touched(refused(attempt, rule, self._blame()))
+
+    def _blame(self) -> Blame:
+        run = self._run
+        return Blame(run.span, not run.is_expecting, run.commands.of(run.span.nodeid), self.still_at_work)
