@@ -181,6 +181,14 @@ def test_a_name_that_is_announced_again_is_ours_again(run: Run, tmp_path: Path) 
     assert run.owns(path)
 
 
+@needs_inotify
+def test_what_is_made_removed_and_made_again_at_once_is_ours(run: Run, tmp_path: Path) -> None:
+    run.create(tmp_path / "a").unlink()
+    path = run.create(tmp_path / "a")
+
+    assert run.owns(path)
+
+
 def test_another_name_of_a_fresh_foreign_object_is_not_ours(run: Run, tmp_path: Path) -> None:
     real = tmp_path / "real"
     alias = tmp_path / "alias"
@@ -609,10 +617,13 @@ def test_a_removal_that_failed_does_not_keep_the_next_from_being_forgotten(run: 
 def test_nothing_is_left_of_what_was_forgotten(run: Run, tmp_path: Path) -> None:
     first = run.create(tmp_path / "a")
     assert run.owns(first)
-    second = tmp_path / "b"
+    second, third = tmp_path / "b", tmp_path / "c"
     second.hardlink_to(first)
     run.ownership.claim(str(second), identity_of(str(first)))
+    third.hardlink_to(first)
+    run.ownership.claim(str(third), identity_of(str(first)))
     run.ownership.forget(str(first))
+    run.ownership.forget(str(third))
     assert run.ownership.is_own(identity_of(str(second))) is True
     run.ownership.forget(str(second))
     run.ownership.forget(str(second))
