@@ -119,8 +119,9 @@ def test_server_that_serves_again_guards_again(make_project: MakeProject) -> Non
     assert differences(before, home_of(far)) == {}
     assert [(result.status, result.outcomes) for result in results] == [(1, {"failed": 1, "passed": 1})] * 3
     told = [json.loads((run / "report.json").read_text())["layers"] for run in runs_of(far)]
-    # The first one entered while execnet's receiver ran; the next one's was started inside.
-    assert [layers["overlay"]["status"] for layers in told] == ["partial", "enforced", "enforced"]
+    # "partial" where a thread of execnet's is outside: always in the first, which entered while the receiver ran already.
+    assert [layers["overlay"]["status"] in ("partial", "enforced") for layers in told] == [True] * 3
+    assert told[0]["overlay"]["status"] == "partial"
 
 
 def test_two_workers_elsewhere_are_told_apart(make_project: MakeProject) -> None:
