@@ -50,7 +50,7 @@ def benchmarks(session: nox.Session) -> None:
     """Speed, as ratios within one run."""
     install(session)
     for name in session.posargs or sorted(path.name for path in Path("benchmarks").glob("bench_*.py")):
-        session.run("python", f"benchmarks/{name}")
+        session.run("python", f"benchmarks/{name}", env={"PYTHONPATH": "tests"})
 
 
 @nox.session(python="3.11")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 ROUNDS = 5
@@ -66,8 +67,8 @@ def main() -> None:
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
             compare(
                 name,
-                lambda command=command, directory=directory: processor_time_s(command, directory, home),
-                lambda command=command, directory=directory: processor_time_s([*command, *OFF], directory, home),
+                partial(processor_time_s, command, directory, home),
+                partial(processor_time_s, [*command, *OFF], directory, home),
             )
 
 

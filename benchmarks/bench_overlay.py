@@ -102,7 +102,8 @@ def use_pristine(guard: overlay.Overlay, home: str) -> None:
 
 def run_round(base: str, home: str, witnessed: bool) -> dict[str, float]:
     command = [sys.executable, __file__, "--measure", base, home, str(int(witnessed))]
-    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    measured: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return measured
 
 
 def fastest(rounds: list[dict[str, float]]) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """Removing 100,000 proven artifacts, against `rm -rf` of as many files; prints the ratio. The bound is 4.
 
-PYTHONPATH=.:tests python benchmarks/bench_removal.py [COUNT] [DIRECTORY]
+PYTHONPATH=tests python benchmarks/bench_removal.py [COUNT] [DIRECTORY]
 
 Both trees are made first and written out to the disk: files that the kernel has in memory only go several times faster,
 and which of the two trees those are is chance.
@@ -8,9 +8,9 @@ and which of the two trees those are is chance.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -66,7 +66,7 @@ def time_cleanup(scene: Scene) -> float:
     return taken
 
 
-def main(count: int = 100_000, directory: str | None = None) -> None:
+def main(count: int, directory: str | None) -> None:
     """Print each round, and the ratio of the best ones."""
     best_rm = best_cleanup = float("inf")
     for turn in range(ROUNDS):
@@ -83,4 +83,8 @@ def main(count: int = 100_000, directory: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:3])
+    words = argparse.ArgumentParser(description=__doc__)
+    words.add_argument("count", nargs="?", type=int, default=100_000)
+    words.add_argument("directory", nargs="?")
+    given = words.parse_args()
+    main(given.count, given.directory)

@@ -118,7 +118,10 @@ def run_round(directory: str | None, count: int, overlaid: bool) -> dict[str, fl
     base = tempfile.mkdtemp(prefix="session-guard-bench-", dir=directory)
     try:
         command = [sys.executable, __file__, "--measure", base, str(int(overlaid)), "--files", str(count)]
-        return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        measured: dict[str, float] = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        )
+        return measured
     finally:
         # The overlay's work directory has mode 000.
         if os.path.isdir(f"{base}/inner/work"):
