@@ -26,7 +26,7 @@ from pytest_session_guard._host.copying import (
     put_metadata,
     same_content,
 )
-from pytest_session_guard._host.directories import OpenDirectory
+from pytest_session_guard._host.directories import OpenDirectory, is_directory
 from pytest_session_guard._host.fsops import OwnPath, Raw, make_directory
 
 BESIDE: Final = ".session-guard-restore-"
@@ -88,10 +88,14 @@ class Restorer:
                     self._bring_back(step, aside)
                     restored.append(step.preimage.path)
             except OSError as problem:
-                kept.append((step.preimage.path, f"could not be brought back ({problem.strerror or problem})"))
+                kept.append((step.preimage.path, _failure(problem)))
         # Last, from the inside out: every name that is made in a directory changes its times.
         for image in reversed(directories):
-            missed = _put_metadata(image.path, image)
+            try:
+                missed = _put_directory_metadata(image)
+            except OSError as problem:
+                kept.append((image.path, _failure(problem)))
+                continue
             restored.append(image.path)
             kept += [(image.path, f"its {what} could not be brought back") for what in missed]
         return Restored(tuple(restored), tuple(aside), tuple(kept))
@@ -99,36 +103,46 @@ class Restorer:
     def _set_aside(self, path: str) -> str:
         directory, _, name = path.rpartition("/")
         with OpenDirectory(directory or "/") as parent:
-            return self._move_aside(parent, name)
+            return self._take_aside(path, parent, name)
 
     def _make_directory(self, step: Step) -> None:
-        if step.action == "create":
-            make_directory(step.preimage.path)
-        elif not stat.S_ISDIR(Raw.lstat(step.preimage.path).st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "something else stands there")
+        directory, _, name = step.preimage.path.rpartition("/")
+        with _entered(directory or "/") as parent:
+            if step.action == "create":
+                with suppress(FileExistsError):
+                    parent.mkdir(name, 0o700)
+            _insist_on_directory(parent, name)
 
     def _bring_back(self, step: Step, aside: list[tuple[str, str]]) -> None:
         image = step.preimage
         directory, _, name = image.path.rpartition("/")
-        make_directory(directory or "/", 0o755)
-        with OpenDirectory(directory or "/") as parent:
+        with _entered(directory or "/") as parent:
             if step.action == "replace" and self._is_shared_object(image):
                 aside.append((image.path, self._restore_in_place(image)))
                 return
-            beside = f"{BESIDE}{self._prefix}{next(self._count)}"
-            # Written down first: after a kill it says whose file that is.
-            self._journal({"kind": "restoring", "path": image.path, "beside": beside})
+            beside = self._new_beside(image.path)
             self._prepare(image, parent, beside)
+            prepared = parent.look(beside).identity
             try:
-                self._put_in_place(step, parent, beside, name, aside)
-            except OSError:
-                with suppress(FileNotFoundError):
+                self._put_in_place(step, parent, beside, name, prepared, aside)
+            except OSError as problem:
+                # Under this name may be what stood there before, which is somebody's.
+                if _holds(parent, beside, prepared):
                     parent.unlink(beside)
+                elif _holds(parent, beside):
+                    raise _named(problem, parent, beside) from problem
                 raise
 
     def _put_in_place(
-        self, step: Step, parent: OpenDirectory, beside: str, name: str, aside: list[tuple[str, str]]
+        self,
+        step: Step,
+        parent: OpenDirectory,
+        beside: str,
+        name: str,
+        prepared: Identity,
+        aside: list[tuple[str, str]],
     ) -> None:
+        path = step.preimage.path
         if step.action == "create":
             parent.move_if_free(beside, parent, name)
             return
@@ -138,11 +152,22 @@ class Restorer:
             parent.move_if_free(beside, parent, name)
             return
         except OSError:
-            # A file system without an exchange: what stands there gets its name aside first.
-            aside.append((step.preimage.path, self._copy_aside(step.preimage.path)))
-            parent.rename(beside, parent, name)
+            # A file system without an exchange: what stands there loses its name first.
+            aside.append((path, self._take_aside(path, parent, name)))
+            parent.move_if_free(beside, parent, name)
             return
-        aside.append((step.preimage.path, self._move_aside(parent, beside)))
+        try:
+            aside.append((path, self._move_aside(parent, beside)))
+        except OSError:
+            if _holds(parent, name, prepared):
+                parent.exchange(beside, name)
+            raise
+
+    def _new_beside(self, path: str) -> str:
+        beside = f"{BESIDE}{self._prefix}{next(self._count)}"
+        # Written down first: after a kill it says whose file that is.
+        self._journal({"kind": "restoring", "path": path, "beside": beside})
+        return beside
 
     def _prepare(self, image: Preimage, parent: OpenDirectory, beside: str) -> None:
         """The object as it was, whole, under a name of our own."""
@@ -194,42 +219,117 @@ class Restorer:
 
     def _copy_aside(self, path: str) -> str:
         aside = self._new_aside()
-        found = Raw.lstat(path)
-        if stat.S_ISREG(found.st_mode):
-            copy_content(path, aside)
-        else:
-            Raw.link(OwnPath(path), OwnPath(aside), follow_symlinks=False)
+        copy_content(path, aside)
         return aside
+
+    def _take_aside(self, path: str, parent: OpenDirectory, name: str) -> str:
+        """Move what has a name that others know: nobody may put something there while it is copied to another disk."""
+        beside = self._new_beside(path)
+        parent.rename(name, parent, beside)
+        try:
+            return self._move_aside(parent, beside)
+        except OSError as problem:
+            try:
+                parent.move_if_free(beside, parent, name)
+            except OSError:
+                raise _named(problem, parent, beside) from problem
+            raise
 
     def _move_aside(self, parent: OpenDirectory, name: str) -> str:
         aside = self._new_aside()
-        try:
-            with OpenDirectory(self.aside) as target:
-                parent.rename(name, target, aside.rpartition("/")[2])
-        except OSError as problem:
-            if problem.errno != errno.EXDEV:
-                raise
-            copy_content(parent.through(name), aside)
-            parent.unlink(name)
+        with OpenDirectory(self.aside) as target:
+            _move(parent, name, target, aside.rpartition("/")[2])
         return aside
 
 
-def finish_restoring(records: Sequence[Mapping[str, Any]], aside: str) -> list[tuple[str, str]]:
+def _move(parent: OpenDirectory, name: str, target: OpenDirectory, target_name: str) -> None:
+    """Move a name of our own to a free one of our own, also on another file system, where directories and the like stay.
+
+    :raises OSError: it is where it was.
+    """
+    try:
+        parent.rename(name, target, target_name)
+        return
+    except OSError as problem:
+        if problem.errno != errno.EXDEV:
+            raise
+    source, copy = parent.through(name), target.through(target_name)
+    try:
+        if stat.S_ISLNK(parent.look(name).mode):
+            Raw.symlink(Raw.readlink(source), target.name(target_name), dir_fd=target.fd)
+        else:
+            copy_content(source, copy)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            target.unlink(target_name)
+        raise
+    parent.unlink(name)
+
+
+def _entered(directory: str) -> OpenDirectory:
+    """A directory held open, made where it is missing; nothing is made behind a symlink."""
+    try:
+        return OpenDirectory(directory)
+    except FileNotFoundError:
+        above, _, name = directory.rpartition("/")
+        with _entered(above or "/") as parent:
+            with suppress(FileExistsError):
+                parent.mkdir(name, 0o755)
+            return parent.enter(name)
+
+
+def _insist_on_directory(parent: OpenDirectory, name: str) -> None:
+    if not is_directory(parent.look(name)):
+        raise NotADirectoryError(errno.ENOTDIR, "something else stands there")
+
+
+def _put_directory_metadata(image: Preimage) -> list[str]:
+    above, _, name = image.path.rpartition("/")
+    with OpenDirectory(above or "/") as parent:
+        _insist_on_directory(parent, name)
+        return _put_metadata(parent.through(name), image)
+
+
+def _holds(parent: OpenDirectory, name: str, identity: Identity | None = None) -> bool:
+    """Whether a name is taken, by that very object where one is told."""
+    try:
+        found = parent.look(name).identity
+    except OSError:
+        return False
+    return identity is None or found == identity
+
+
+def _named(problem: OSError, parent: OpenDirectory, name: str) -> OSError:
+    return OSError(problem.errno, f"{problem.strerror or problem}; what stood there is now {f'{parent.path}/{name}'!r}")
+
+
+def _failure(problem: OSError) -> str:
+    return f"could not be brought back ({problem.strerror or problem})"
+
+
+def finish_restoring(
+    records: Sequence[Mapping[str, Any]], aside: str
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """Take up what a killed restore left beside a path: it goes aside.
 
-    :returns: pairs of (path, where what lay beside it is now).
+    :returns: pairs of (path, where what lay beside it is now), and of (where something lies still, why).
     """
     moved: list[tuple[str, str]] = []
+    stuck: list[tuple[str, str]] = []
     for record in iter_kind(records, "restoring"):
         directory = str(record.get("path", "")).rpartition("/")[0] or "/"
         name = str(record.get("beside", ""))
         if not name.startswith(BESIDE) or "/" in name or _lstat(f"{directory}/{name}") is None:
             continue
-        make_directory(aside)
-        with OpenDirectory(directory) as parent, OpenDirectory(aside) as target:
-            parent.rename(name, target, name.removeprefix(BESIDE))
+        try:
+            make_directory(aside)
+            with OpenDirectory(directory) as parent, OpenDirectory(aside) as target:
+                _move(parent, name, target, name.removeprefix(BESIDE))
+        except OSError as problem:
+            stuck.append((f"{directory}/{name}", f"cannot be moved aside ({problem.strerror or problem})"))
+            continue
         moved.append((str(record["path"]), f"{aside}/{name.removeprefix(BESIDE)}"))
-    return moved
+    return moved, stuck
 
 
 # What a killed removal left in quarantine

@@ -21,7 +21,7 @@ from pytest_session_guard._host.identity import HAS_PROC_FD, O_PATH, Sight, is_f
 
 # O_PATH needs no permission to read the directory, only to pass through it.
 _STEP: Final = O_PATH | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
-HAS_DIR_FD: Final = {os.open, os.stat, os.unlink, os.rmdir, os.rename, os.link} <= os.supports_dir_fd
+HAS_DIR_FD: Final = {os.open, os.stat, os.unlink, os.mkdir, os.rmdir, os.rename, os.link} <= os.supports_dir_fd
 RENAME_NOREPLACE: Final = 1
 RENAME_EXCHANGE: Final = 2
 
@@ -102,6 +102,13 @@ class OpenDirectory:
     def unlink(self, name: str) -> None:
         """Remove a file's name."""
         Raw.unlink(self.name(name), dir_fd=self.fd)
+
+    def mkdir(self, name: str, mode: int) -> None:
+        """Make a directory.
+
+        :raises FileExistsError: the name is taken.
+        """
+        Raw.mkdir(self.name(name), mode, dir_fd=self.fd)
 
     def rmdir(self, name: str) -> None:
         """Remove an empty directory."""

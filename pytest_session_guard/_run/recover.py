@@ -117,8 +117,9 @@ def restore_run(run: PastRun, paths: Iterable[str] = (), *, force: bool = False)
     with holding(run.path) as over:
         if not over or run.foreign:
             raise LedgerError(run.path, run.foreign or ALIVE)
-        finish_restoring(run.records, f"{run.path}/aside")
-        return _restorer(run).apply(plan_restore_run(run, paths, force=force))
+        _, stuck = finish_restoring(run.records, f"{run.path}/aside")
+        done = _restorer(run).apply(plan_restore_run(run, paths, force=force))
+        return replace(done, kept=(*done.kept, *stuck))
 
 
 def _restorer(run: PastRun) -> Restorer:
@@ -227,7 +228,8 @@ def clean_run(run: PastRun) -> Cleaned:
         plan = plan_clean(now)
         quarantine = apply_quarantine(plan.quarantine)
         removed = _cleanup(now, RecordedArtifacts(now.records)).apply(plan.removal)
-        finish_restoring(now.records, f"{now.path}/aside")
+        _, stuck = finish_restoring(now.records, f"{now.path}/aside")
+        quarantine = replace(quarantine, uncertain=(*quarantine.uncertain, *stuck))
         cleaned = Cleaned(now, removed, quarantine)
         note_closed(now.path, cleaned.kept)
     return cleaned

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -514,7 +515,7 @@ def test_what_a_killed_restore_left_beside_a_file_goes_aside(scene: Scene) -> No
 
     assert not left.exists()
     assert strange.read_bytes() == b"not ours"
-    assert finish_restoring(read_run(run.path).records, f"{run.path}/aside") == []
+    assert finish_restoring(read_run(run.path).records, f"{run.path}/aside") == ([], [])
     assert b"what lay there" in {entry.read_bytes() for entry in Path(run.path, "aside").iterdir()}
 
 
@@ -540,6 +541,122 @@ def test_an_object_that_cannot_be_linked_back_is_copied_back(
 
     assert path.exists() is restored
     assert bool(done.kept) is not restored
+
+
+def test_what_stood_there_survives_a_disk_without_room_for_it_aside(
+    scene: Scene, other_file_system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = scene.keep(put(other_file_system / "a"))
+    path.write_bytes(b"newer")
+    run = ended(scene)
+    copy_content = recovery.copy_content
+
+    def no_room_aside(source: str, target: str, *arguments: object) -> object:
+        if os.path.realpath(os.path.dirname(target)) == f"{run.path}/aside":
+            put(Path(target), b"ne")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copy_content(source, target)
+
+    monkeypatch.setattr(recovery, "copy_content", no_room_aside)
+
+    done = restore_run(run)
+
+    assert b"newer" in {entry.read_bytes() for entry in other_file_system.iterdir()}
+    assert path.read_bytes() == b"newer"
+    assert done.restored == ()
+    assert [reason for _, reason in done.kept] == ["could not be brought back (No space left on device)"]
+    assert sorted(entry.name for entry in other_file_system.iterdir()) == ["a"]
+    assert list(Path(run.path, "aside").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo", "directory"])
+def test_what_has_no_bytes_to_copy_goes_aside_across_file_systems_or_stays(
+    scene: Scene, other_file_system: Path, kind: str
+) -> None:
+    path = scene.keep(put(other_file_system / "a"), removal=True)
+    path.unlink()
+    if kind == "symlink":
+        path.symlink_to("nowhere")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+        put(path / "inside", b"newer")
+    before = tree(other_file_system)
+
+    done = restore_run(ended(scene))
+
+    if kind == "symlink":
+        assert path.read_bytes() == b"there before"
+        assert [os.readlink(place) for _, place in done.aside] == ["nowhere"]
+    else:
+        assert tree(other_file_system) == before
+        assert [name for name, _ in done.kept] == [str(path)]
+
+
+@pytest.mark.parametrize("what", ["file", "directory", "missing directory"])
+def test_a_grandparent_swapped_for_a_symlink_leads_nowhere(scene: Scene, what: str) -> None:
+    directory = scene.work / "d" / "inner"
+    directory.mkdir(parents=True)
+    if what == "file":
+        path = scene.keep(put(directory / "a"), removal=True)
+        path.unlink()
+    else:
+        scene.keep(directory, removal=what == "missing directory")
+        directory.chmod(0o700)
+    run = killed(scene)
+    (scene.work / "d").rename(scene.work / "kept")
+    elsewhere = scene.root / "elsewhere"
+    elsewhere.mkdir()
+    if what == "directory":
+        (elsewhere / "inner").mkdir(mode=0o711)
+    (scene.work / "d").symlink_to(elsewhere)
+    before = tree(elsewhere)
+
+    done = restore_run(run, force=True)
+
+    assert tree(elsewhere) == before
+    assert done.restored == ()
+    assert len(done.kept) == 1
+
+
+def test_without_an_exchange_of_names_nothing_that_came_meanwhile_is_overwritten(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_exchange(*arguments: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(OpenDirectory, "exchange", no_exchange)
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    run = ended(scene)
+    rename, is_saved = OpenDirectory.rename, []
+
+    def rename_while_its_owner_saves(opened: OpenDirectory, *arguments: object) -> None:
+        if not is_saved:
+            is_saved.append(True)
+            put(scene.work / "new", b"newer").replace(path)
+        rename(opened, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(OpenDirectory, "rename", rename_while_its_owner_saves)
+
+    done = restore_run(run)
+
+    assert b"newer" in {path.read_bytes(), *(Path(place).read_bytes() for _, place in done.aside)}
+
+
+def test_what_a_killed_restore_left_on_another_file_system_goes_aside(scene: Scene, other_file_system: Path) -> None:
+    path = scene.keep(put(other_file_system / "a"))
+    path.write_bytes(b"changed")
+    left = put(other_file_system / f"{BESIDE}1-2-0", b"what lay there")
+    journal = Journal(scene.directory.path, "restore")
+    journal.append({"kind": "restoring", "path": str(path), "beside": left.name})
+    run = killed(scene)
+
+    assert clean_run(run).kept == ()
+
+    assert not left.exists()
+    assert b"what lay there" in {entry.read_bytes() for entry in Path(run.path, "aside").iterdir()}
 
 
 # Clean
