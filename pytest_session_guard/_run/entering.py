@@ -90,4 +90,8 @@ def enter_layers(
     elif standing is not None and "overlay" in wanted_layers(run.settings):
         run.walls = resume_overlay(run.settings, wall_plan(run, has_workers), standing, run.layers)
     else:
+        if standing is not None:
+            # Nobody takes those walls away: what they lie over cannot be written to for good.
+            outputs = (output.path for output in run.places.outputs)
+            standing.insist_on_real((*writable_places(run.policy, run.places), *outputs))
         run.walls = enter_walls(run.settings, wall_plan(run, has_workers), run.layers, ahead)

@@ -205,13 +205,21 @@ def plan_clean(run: PastRun) -> CleanPlan:
         reason = run.obstacle or ZONES_UNKNOWN
         return CleanPlan(run, RemovalPlan(kept=tuple((path, reason) for path in artifacts.candidates)))
     quarantine = plan_quarantine(f"{run.path}/quarantine", quarantined_paths(run.records), artifacts.is_own)
-    shared = [path for path in artifacts.candidates if policy.rule_for(path).zone is Zone.SHARED]
-    plan = _cleanup(run, artifacts).plan(shared)
+    plan = _cleanup(run, artifacts).plan(shared_candidates(run))
     kept = [
         (path, UNCERTAIN if reason == NOT_RECORDED and path in artifacts.announced else reason)
         for path, reason in plan.kept
     ]
     return CleanPlan(run, replace(plan, kept=tuple(kept)), quarantine)
+
+
+def shared_candidates(run: PastRun) -> list[str]:
+    """Every path in a ``shared`` place at which something of a run's may stand."""
+    policy = run.policy()
+    if policy is None:
+        return []
+    candidates = RecordedArtifacts(run.records).candidates
+    return [path for path in candidates if policy.rule_for(path).zone is Zone.SHARED]
 
 
 def clean_run(run: PastRun) -> Cleaned:

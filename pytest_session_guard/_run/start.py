@@ -122,7 +122,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
             # Imported here: a worker tidies nothing.
             from pytest_session_guard._run.tidying import tidy
 
-            run.notes += tidy(run.places.ledger)
+            run.notes += tidy(run.places.ledger, within_walls=standing is not None)
             watch_earlier(run, set(_own_descriptors()))
         enter_layers(run, request.has_workers, outer, launch, ahead, standing)
     if run.walls.overlay is not None:

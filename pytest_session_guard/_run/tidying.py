@@ -50,27 +50,35 @@ def prune(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KE
     return gone
 
 
-def tidy(state_directory: str) -> list[str]:
+def tidy(state_directory: str, *, within_walls: bool = False) -> list[str]:
     """Finish what killed runs left, and prune.
 
     Others may be at the same at the same moment; whatever stands in the way of tidying is told, and stops no run.
 
+    :param within_walls: this process stands in the walls of an earlier session of its own, which lie over shared places or
+        guard what is in them: a run that left something there is for another process to finish.
     :returns: what became of real files, and what was left alone, a clause each.
     """
     notes: list[str] = []
     try:
         for run in unfinished_runs(state_directory):
-            notes += _finish(run)
+            notes += _finish(run, within_walls)
         prune(state_directory)
     except OSError as problem:
         notes.append(f"earlier runs could not be tidied up after: {problem.strerror or problem}")
     return notes
 
 
-def _finish(run: PastRun) -> list[str]:
-    from pytest_session_guard._run.recover import clean_run
+def _finish(run: PastRun, within_walls: bool) -> list[str]:
+    from pytest_session_guard._run.recover import clean_run, shared_candidates
     from pytest_session_guard._run.reports import untold
 
+    hidden = shared_candidates(run) if within_walls else []
+    if hidden:
+        return [
+            f"run {run.run_id} had been killed and is left to the next process: "
+            f"{hidden[0]!r} lies behind the walls of an earlier session of this one"
+        ]
     try:
         cleaned = clean_run(run)
     except LedgerError as problem:

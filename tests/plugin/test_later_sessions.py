@@ -341,3 +341,64 @@ def test_place_that_can_have_no_overlay_is_read_only_and_said_to_be(make_project
     assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
     assert (project.home / ".chat" / "notes.txt").exists()
     assert "overlay" in done.stdout, done.stdout + done.stderr
+
+
+KILLED = """\
+import os, signal
+from pathlib import Path
+
+def test_dies():
+    for name in ("new.json", "newer.json"):
+        (Path.home() / ".chat" / name).write_text("{}")
+    os.listdir(Path.home())
+    (Path.home() / ".chat" / "newer.json").unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def test_passes():
+    pass
+"""
+
+
+@needs_overlay
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_a_killed_run_left_behind_the_walls_of_an_earlier_session_is_left_to_another_process(
+    make_project: MakeProject, shared: bool
+) -> None:
+    project = make_project({"test_it.py": SUITE})
+    other = project.base / "other"
+    other.mkdir()
+    (other / "test_other.py").write_text(KILLED)
+    (other / "pytest.ini").write_text("[pytest]\nsession_guard_share = ~/.chat\n")
+    left = project.home / ".chat" / "new.json"
+    words = ["-m", "pytest", *(word for name in OTHERS for word in ("-p", f"no:{name}")), str(other), "-k"]
+
+    statuses, said = run_program(
+        project,
+        f"subprocess.run([sys.executable, *{[*words, 'dies']!r}], cwd={str(other)!r})\n"
+        "assert (Path.home() / '.chat' / 'new.json').exists()\n"
+        "session('test_it.py::test_passes')\n"
+        f"os.chdir({str(other)!r})\n"
+        f"session('-o', 'session_guard_share={'~/.chat' if shared else ''}', 'test_other.py::test_passes')\n",
+    )
+
+    assert statuses == [0, 0], said
+    assert f"is left to the next process: '{left}' lies behind the walls of an earlier session" in said
+    assert left.exists()
+    assert "had been killed: 1 of its files removed" in project.call(project.account.python, *words, "passes").stdout
+    assert not left.exists()
+
+
+@needs_overlay
+def test_report_behind_the_walls_stops_a_session_that_wants_no_overlay_too(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE})
+    target = project.home / "junit.xml"
+
+    statuses, words = run_program(
+        project,
+        "session('test_it.py::test_passes')\n"
+        "session('--session-guard-layers=hook', "
+        f"'-o', 'session_guard_free={target}', '--junitxml={target}', 'test_it.py::test_passes')\n",
+    )
+
+    assert statuses == [0, 4], words
+    assert f"an earlier session of this process left '{target}' behind its walls" in words
