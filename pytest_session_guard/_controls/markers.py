@@ -16,6 +16,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -33,6 +34,7 @@ NO_XATTR: Final = frozenset(
     {errno.ENODATA, errno.ENOTSUP, errno.EPERM, errno.EACCES, errno.ENOSPC, errno.E2BIG, errno.EINVAL, errno.ENOENT}
 )
 
+CHANGED: Final = "changed while it was being tagged"
 # Kernels and file systems that know no exchange of two names.
 NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
@@ -143,6 +145,7 @@ def _write_whole(path: str, content: bytes, found: os.stat_result | None) -> Non
     beside = f"{path.rpartition('/')[0] or '.'}/.session-guard-{who}.tmp"
     mode = 0o644 if found is None else stat.S_IMODE(found.st_mode)
     fd = Raw.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode if found is None else 0o600)
+    made = Raw.fstat(fd)
     try:
         try:
             write_all(fd, content)
@@ -155,9 +158,10 @@ def _write_whole(path: str, content: bytes, found: os.stat_result | None) -> Non
         else:
             _take_over(path, beside, found)
             _replace(path, beside, found)
-    except BaseException:
+    except BaseException as problem:
         # A KeyboardInterrupt too must not leave the half-made file beside the real one.
-        _unlink_if_there(beside)
+        if not _has_tidied_up(path, beside, made, found):
+            raise MarkerError(path, f"{CHANGED}; what it held meanwhile is now {beside!r}") from problem
         raise
 
 
@@ -195,7 +199,7 @@ def _replace(path: str, beside: str, found: os.stat_result) -> None:
     """Put the new document in the place of the one that was read, and of no other.
 
     An application that wrote to the document, or replaced it, since it was read must not lose what it wrote: the two change
-    places at once, and back again where what came out is not what was read.
+    places at once; where what came out is not what was read, `_has_tidied_up` puts it back.
     """
     _insist_on_state(path, found, Raw.lstat(path))
     # The exchange is no function of Python's, so it raises no event; to the policy and the ledger it is this rename.
@@ -210,28 +214,57 @@ def _replace(path: str, beside: str, found: os.stat_result) -> None:
                 raise
             Raw.rename(OwnPath(beside), OwnPath(path))
             return
-        try:
-            _insist_on_state(path, found, Raw.lstat(beside), was_renamed=True)
-        except MarkerError:
-            opened.exchange(name, other)
-            raise
+    _insist_on_state(path, found, Raw.lstat(beside), was_renamed=True)
     Raw.unlink(OwnPath(beside))
 
 
 def _insist_on_state(path: str, found: os.stat_result, now: os.stat_result, was_renamed: bool = False) -> None:
+    if not _is_as_read(now, found, was_renamed):
+        raise MarkerError(path, CHANGED)
+
+
+def _is_as_read(now: os.stat_result, found: os.stat_result, was_renamed: bool) -> bool:
     def state(of: os.stat_result) -> tuple[int, ...]:
         # A rename moves the time of change.
         return of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns, 0 if was_renamed else of.st_ctime_ns
 
-    if state(now) != state(found):
-        raise MarkerError(path, "changed while it was being tagged")
+    return state(now) == state(found)
 
 
-def _unlink_if_there(path: str) -> None:
-    try:
-        Raw.unlink(path)
-    except FileNotFoundError:
-        pass  # it has its name already
+def _has_tidied_up(path: str, beside: str, made: os.stat_result, found: os.stat_result | None) -> bool:
+    """After a failure: only what was made here, or what was read and is as it was, goes; anything else gets its name back.
+
+    :returns: whether nothing of somebody else's is left beside.
+    """
+
+    def is_made(now: os.stat_result | None) -> bool:
+        return now is not None and (now.st_dev, now.st_ino) == (made.st_dev, made.st_ino)
+
+    now = _lstat(beside)
+    if now is None:
+        return True  # it has its name already
+    if not is_made(now) and (found is None or not _is_as_read(now, found, was_renamed=True)):
+        _give_back(path, beside, is_made)
+        now = _lstat(beside)
+        if not is_made(now):
+            return now is None
+    Raw.unlink(OwnPath(beside))
+    return True
+
+
+def _give_back(path: str, beside: str, is_made: Callable[[os.stat_result | None], bool]) -> None:
+    """What an application wrote lies beside: back to its name, unless the application has put something else there by now."""
+    parent, _, name = path.rpartition("/")
+    with OpenDirectory(resolve_missing(parent or Raw.getcwd())) as opened:
+        other = beside.rpartition("/")[2]
+        standing = _lstat(path)
+        if standing is None:
+            with suppress(FileExistsError):
+                opened.move_if_free(other, opened, name)
+        elif is_made(standing):
+            opened.exchange(name, other)
+            if not is_made(_lstat(beside)):
+                opened.exchange(name, other)  # in between it saved another one, which is to stay
 
 
 def _keep_time(path: str, found: os.stat_result, start_ns: int) -> None:

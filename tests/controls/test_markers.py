@@ -238,6 +238,53 @@ def test_a_document_that_changes_in_the_very_moment_of_its_tagging_keeps_the_cha
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.json"]
 
 
+@pytest.mark.parametrize(
+    ("then", "names"),
+    [
+        pytest.param("removes it", {"a.json": b"written"}, id="removes-it"),
+        pytest.param("moves it away", {"a.json": b"written", "b.json": None}, id="moves-it-away"),
+        pytest.param("saves it anew", {"a.json": b"saved", "": b"written"}, id="saves-it-anew"),
+        pytest.param("saves it as it comes back", {"a.json": b"saved", "": b"written"}, id="saves-it-as-it-comes-back"),
+        pytest.param("interrupts", {"a.json": b"written"}, id="interrupts"),
+    ],
+)
+def test_nothing_that_an_application_wrote_around_a_tag_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: str, names: dict[str, bytes | None]
+) -> None:
+    path = put(tmp_path / "a.json", b"{}")
+    exchange, calls = OpenDirectory.exchange, []
+
+    def save() -> None:
+        put(tmp_path / "new", b"saved").replace(path)
+
+    def exchange_among_others(opened: OpenDirectory, name: str, other: str) -> None:
+        calls.append(name)
+        if len(calls) == 1:
+            path.write_bytes(b"written")
+        elif len(calls) == 2 and then == "saves it as it comes back":
+            save()
+        exchange(opened, name, other)
+        if len(calls) > 1:
+            return
+        if then == "removes it":
+            path.unlink()
+        elif then == "moves it away":
+            path.rename(tmp_path / "b.json")
+        elif then == "saves it anew":
+            save()
+        elif then == "interrupts":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(OpenDirectory, "exchange", exchange_among_others)
+
+    with pytest.raises((MarkerError, KeyboardInterrupt)) as failure:
+        tagged(path)
+    found = {entry.name if entry.suffix == ".json" else "": entry for entry in tmp_path.iterdir()}
+    assert found.keys() == names.keys()
+    assert all(content in (None, found[name].read_bytes()) for name, content in names.items())
+    assert "" not in found or str(found[""]) in str(failure.value)
+
+
 def test_a_file_system_that_knows_no_exchange_of_names_takes_tags(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
