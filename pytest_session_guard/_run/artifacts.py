@@ -11,7 +11,7 @@ from typing import Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.markers import tag, write_json
-from pytest_session_guard._core.errors import DataChangedError, MarkerError, NotCreatedByRunError
+from pytest_session_guard._core.errors import DataChangedError, LedgerError, MarkerError, NotCreatedByRunError
 from pytest_session_guard._core.marking import MarkerFormat
 from pytest_session_guard._core.records import Touch, marker
 from pytest_session_guard._core.zones import compile_glob
@@ -59,7 +59,7 @@ class ArtifactDesk:
     def tag_matching(self, globs: Sequence[str], nodeid: str) -> None:
         """Tag what this process made in shared places and a glob of ``session_guard_tag`` matches, each once.
 
-        What cannot be tagged without harm stays as it is, and is named in the report.
+        What cannot be tagged, or not without harm, stays as it is, and is named in the report.
         """
         run = self.run
         run.ownership.settle()
@@ -68,7 +68,15 @@ class ArtifactDesk:
             if run.policy.rule_for(path).zone != "shared" or not matches_any(path, globs) or not os.path.lexists(path):
                 continue
             try:
-                self.record(path, nodeid)
+                # What somebody put in its place meanwhile is not the run's to tag.
+                if run.ownership.owns(path, Raw.lstat(path), True):
+                    self.record(path, nodeid)
+            except FileNotFoundError:
+                continue  # it went by itself
+            except LedgerError:
+                raise
+            except OSError as problem:
+                run.notes.append(f"not tagged: {path!r} ({problem.strerror or problem})")
             except MarkerError as problem:
                 run.notes.append(f"not tagged: {problem}")
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from project import MakeProject
+from isolated import ordinary_account
+from project import MakeProject, Project
 
 SUITE = """\
 import json
@@ -33,3 +34,37 @@ def test_tag_option_tags_what_the_run_made_and_nothing_else(make_project: MakePr
     assert seen["a"] == 1
     assert ("__test_artifact" in seen) == (globs == "*.json")
     assert 'FOREIGN {"old": true}' in result.stdout
+
+
+AMONG_OTHERS = """\
+import subprocess
+from pathlib import Path
+SHARED = Path.home() / "shared"
+
+def test_makes():
+    (SHARED / "closed").mkdir()
+    for name in ("closed/a.json", "replaced.json", "removed.json", "last.txt"):
+        (SHARED / name).write_text("{}")
+    (SHARED / "closed").chmod(0o555)
+    words = "echo '{}' > new; mv new replaced.json; rm removed.json"
+    subprocess.run(words, shell=True, cwd=SHARED, check=True)
+
+def test_later():
+    (SHARED / "closed").chmod(0o755)
+"""
+
+
+def test_what_cannot_be_tagged_any_more_stops_nothing_and_is_no_violation(make_project: MakeProject) -> None:
+    files: dict[str, object] = {
+        "test_it.py": AMONG_OTHERS,
+        "pytest.ini": "[pytest]\nsession_guard_share = ~/shared\nsession_guard_tag = *.json\n",
+    }
+    with ordinary_account() as (account, place):
+        project = Project(place / "scratch", files, {"shared/old.json": '{"old": true}'}, account)
+        result = project.run("-p", "no:randomly")
+
+        assert (result.status, result.outcomes, result.touches) == (0, {"passed": 2}, []), result.words
+        assert result.changes.keys() <= {"shared", "shared/replaced.json"}, result.words
+        assert (project.home / "shared" / "replaced.json").read_text() == "{}\n"
+        assert result.report is not None
+        assert [note for note in result.report["notes"] if "closed/a.json" in note and "Permission denied" in note]
