@@ -15,22 +15,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-from pytest_session_guard._core.records import Identity
+from pytest_session_guard._core.records import Identity, grain_ns
 from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.fsops import Raw, stamp_clock_ns
 from pytest_session_guard._host.identity import identity_from_stat
 
 # Between an audit event and the system call lie microseconds; a descheduled process may need longer.
 SETTLE_WINDOW_NS: Final = 2_000_000_000
-
-
-def grain_ns(moment_ns: int) -> int:
-    """How much a time stamp may have been rounded down, judged by its zeros: file systems keep seconds, or parts of them."""
-    if moment_ns % 1_000_000_000 == 0:
-        return 2_000_000_000  # ext3 keeps seconds, FAT even ones
-    if moment_ns % 10_000_000 == 0:
-        return 10_000_000  # exFAT
-    return 1_000 if moment_ns % 1_000 == 0 else 0
 
 
 def is_just_made(moment_ns: int, intended_ns: int) -> bool:

@@ -243,6 +243,15 @@ def is_marker_of(value: object, run_id: str) -> bool:
     return isinstance(value, dict) and value.get("run") == run_id
 
 
+def grain_ns(moment_ns: int) -> int:
+    """How much a time stamp may have been rounded down, judged by its zeros: file systems keep seconds, or parts of them."""
+    if moment_ns % 1_000_000_000 == 0:
+        return 2_000_000_000  # ext3 keeps seconds, FAT even ones
+    if moment_ns % 10_000_000 == 0:
+        return 10_000_000  # exFAT
+    return 1_000 if moment_ns % 1_000 == 0 else 0
+
+
 def iter_kind(records: Iterable[Mapping[str, Any]], kind: str) -> Iterator[Mapping[str, Any]]:
     """The records of one kind, in order."""
     return (record for record in records if record.get("kind") == kind)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pytest_session_guard._core.records import Identity, iter_kind
+from pytest_session_guard._core.records import Identity, grain_ns, iter_kind
 from pytest_session_guard._core.zones import Policy, Rule, Zone
 
 KEEP_RUNS: Final = 10
@@ -61,7 +61,8 @@ class PastRun:
     def over_ns(self) -> int:
         """After this it has changed nothing any more, as far as anybody can tell."""
         if self.seen_ending_ns:
-            return max(self.seen_ending_ns, self.last_sign_ns)
+            # On another file system than the ledger's a stamp of the same moment may be finer.
+            return max(self.seen_ending_ns + grain_ns(self.seen_ending_ns), self.last_sign_ns)
         return self.last_sign_ns + LAST_BREATH_NS
 
     @property

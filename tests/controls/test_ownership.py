@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pytest_session_guard._controls import ownership as ownership_module
-from pytest_session_guard._controls.ownership import SETTLE_WINDOW_NS, Ownership, grain_ns
+from pytest_session_guard._controls.ownership import SETTLE_WINDOW_NS, Ownership
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.records import Identity
+from pytest_session_guard._core.records import Identity, grain_ns
 from pytest_session_guard._host import identity as identity_module
 from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.handles import file_handle

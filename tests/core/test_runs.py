@@ -33,6 +33,19 @@ def test_state(run: PastRun, state: str, obstacle: str) -> None:
     assert (run.state, run.obstacle) == (state, obstacle)
 
 
+@pytest.mark.parametrize(
+    ("last_sign_ns", "seen_ending_ns", "over_ns"),
+    [
+        pytest.param(7_100_000_001, 0, 9_100_000_001, id="nobody-saw-it-go"),
+        pytest.param(7_100_000_001, 8_200_000_001, 8_200_000_001, id="somebody-did"),
+        pytest.param(8_300_000_001, 8_200_000_001, 8_300_000_001, id="a-fork-wrote-later"),
+        pytest.param(7_000_000_000, 8_000_000_000, 10_000_000_000, id="the-ledgers-disk-keeps-whole-seconds"),
+    ],
+)
+def test_over(last_sign_ns: int, seen_ending_ns: int, over_ns: int) -> None:
+    assert PastRun("r", "/r", last_sign_ns=last_sign_ns, seen_ending_ns=seen_ending_ns).over_ns == over_ns
+
+
 def test_artifacts_by_path_and_by_object() -> None:
     artifacts = RecordedArtifacts(
         [
