@@ -151,7 +151,8 @@ def preimages_of(records: Sequence[Mapping[str, Any]]) -> list[Preimage]:
         original = first.setdefault(image.identity, image)
         if image.how == "copy":
             copies.setdefault(image.identity, image.copy)
-        if original.path != image.path and image.names < 2:
+        # One that had other names when the run came to it may have lost all but this one since.
+        if original.path != image.path and max(original.names, image.names) < 2:
             continue
         before = latest.get(image.path)
         if before is None or (before.identity != image.identity and before.how != "absent"):

@@ -266,6 +266,25 @@ def test_all_names_of_a_hard_linked_file_get_their_content_back(scene: Scene) ->
     assert [Path(place).read_bytes() for _, place in done.aside] == [b"changed"]
 
 
+@pytest.mark.parametrize("end", [ended, killed])
+@pytest.mark.parametrize("then", ["written to", "removed"])
+def test_both_names_of_a_hard_linked_file_come_back_where_one_was_removed_before_the_other_was_changed(
+    scene: Scene, end: object, then: str
+) -> None:
+    one, other = put(scene.work / "a"), scene.work / "b"
+    other.hardlink_to(one)
+    scene.keep(one, removal=True).unlink()
+    if then == "removed":
+        scene.keep(other, removal=True).unlink()
+    else:
+        scene.keep(other).write_bytes(b"changed")
+
+    done = restore_run(end(scene))  # type: ignore[operator]
+
+    assert (one.read_bytes(), other.read_bytes()) == (b"there before", b"there before")
+    assert sorted(done.restored) == [str(one), str(other)]
+
+
 def talk(path: Path, words: str) -> sqlite3.Connection:
     """A database that has these words in its log, as long as it is open."""
     connection = sqlite3.connect(path)
