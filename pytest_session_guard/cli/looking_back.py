@@ -14,7 +14,7 @@ from pytest_session_guard._core.restoring import changed_paths
 from pytest_session_guard._core.runs import RecordedArtifacts
 from pytest_session_guard._report.text import section, shown_path
 from pytest_session_guard.cli.console import FINE, NOT_DONE, VIOLATED, Commands, counted, print_error, say, say_json
-from pytest_session_guard.cli.places import RUN_HELP, add_places, add_run_name, find_run, ledger_of
+from pytest_session_guard.cli.places import RUN_HELP, add_places, add_run_name, find_run, ledger_of, no_empty
 
 if TYPE_CHECKING:
     from pytest_session_guard._core.runs import PastRun
@@ -32,11 +32,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     show.set_defaults(run=show_run)
     restore = commands.add_parser("restore", help="bring back what a run changed in the workspace")
     add_run_name(restore)
-    restore.add_argument("paths", nargs="*", metavar="PATH", help="only what lies at or below PATH")
+    restore.add_argument("paths", nargs="*", type=no_empty, metavar="PATH", help="only what lies at or below PATH")
     restore.add_argument("--force", action="store_true", help="put back even what was changed since; that goes aside")
     restore.set_defaults(run=restore_run)
     clean = commands.add_parser("clean", help="finish what killed runs left, by the proofs that the run itself needs")
-    clean.add_argument("name", nargs="?", metavar="RUN", help=f"{RUN_HELP} (default: every killed run)")
+    clean.add_argument("name", nargs="?", type=no_empty, metavar="RUN", help=f"{RUN_HELP} (default: every killed run)")
     clean.set_defaults(run=clean_runs)
     for command in (restore, clean):
         command.add_argument("--dry-run", action="store_true", help="print the plan and change nothing")

@@ -31,7 +31,17 @@ def ledger_of(options: argparse.Namespace) -> str:
 
 def add_run_name(command: argparse.ArgumentParser) -> None:
     """Let a command be told which run is meant."""
-    command.add_argument("name", metavar="RUN", help=RUN_HELP)
+    command.add_argument("name", metavar="RUN", type=no_empty, help=RUN_HELP)
+
+
+def no_empty(word: str) -> str:
+    """An argument as it is; an empty one, as from a variable of the shell that is not set, would stand for everything.
+
+    :raises ArgumentTypeError: it is empty.
+    """
+    if not word:
+        raise argparse.ArgumentTypeError("is empty")
+    return word
 
 
 def find_run(options: argparse.Namespace) -> PastRun:

@@ -15,7 +15,18 @@ COMMANDS = ("run", "doctor", "runs", "show", "restore", "clean", "report", "disc
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("nothing",), ("show",), ("restore",), ("clean", "--maybe"), ("init", "--yes", "--dry-run")]
+    "words",
+    [
+        (),
+        ("nothing",),
+        ("show",),
+        ("restore",),
+        ("clean", "--maybe"),
+        ("init", "--yes", "--dry-run"),
+        ("restore", ""),
+        ("restore", "latest", ""),
+        ("clean", ""),
+    ],
 )
 def test_bad_usage_is_status_2(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_:
