@@ -121,7 +121,13 @@ class Restorer:
                 aside.append((image.path, self._restore_in_place(image)))
                 return
             beside = self._new_beside(image.path)
-            self._prepare(image, parent, beside)
+            try:
+                self._prepare(image, parent, beside)
+            except OSError:
+                # Half a file, on a disk that may be full.
+                with suppress(OSError):
+                    parent.unlink(beside)
+                raise
             prepared = parent.look(beside).identity
             try:
                 self._put_in_place(step, parent, beside, name, prepared, aside)

@@ -490,6 +490,24 @@ def test_a_file_that_goes_while_it_is_replaced_is_created(scene: Scene, monkeypa
     assert path.read_bytes() == b"there before"
 
 
+def test_half_a_copy_does_not_stay_on_a_full_disk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = scene.keep(put(scene.work / "a"))
+    path.write_bytes(b"changed")
+    run = ended(scene)
+
+    def no_room(source: str, target: str) -> None:
+        put(Path(target), b"ther")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(recovery, "copy_content", no_room)
+
+    done = restore_run(run)
+
+    assert [reason for _, reason in done.kept] == ["could not be brought back (No space left on device)"]
+    assert path.read_bytes() == b"changed"
+    assert [name for name in os.listdir(scene.work) if name.startswith(BESIDE)] == []
+
+
 def test_a_name_taken_meanwhile_is_not_overwritten(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     path = scene.keep(put(scene.work / "a"), removal=True)
     path.unlink()
