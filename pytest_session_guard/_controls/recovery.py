@@ -215,8 +215,11 @@ class Restorer:
 
     def _restore_in_place(self, image: Preimage) -> str:
         aside = self._copy_aside(image.path)
+        # No step is whole here: after a kill the next restore must know that nobody else left it so.
+        self._journal({"kind": "overwriting", "path": image.path, "time_ns": Raw.time_ns()})
         overwrite_content(f"{self.store}/{image.copy}", image.path)
         _put_metadata(image.path, image)
+        self._journal({"kind": "overwritten", "path": image.path, "time_ns": Raw.time_ns()})
         return aside
 
     def _new_aside(self) -> str:

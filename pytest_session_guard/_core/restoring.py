@@ -7,7 +7,7 @@ changed, and leaves alone what somebody else has changed since.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
@@ -182,12 +182,26 @@ def left_states(records: Iterable[Mapping[str, Any]]) -> dict[str, State]:
     return states
 
 
+def torn_paths(records: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """Paths of files that a killed restore was writing to."""
+    begun: dict[str, int] = {}
+    done: dict[str, int] = {}
+    for record in records:
+        match record:
+            case {"kind": "overwriting" | "overwritten" as kind, "path": str() as path, "time_ns": int() as time_ns}:
+                # Each restore has a journal of its own, so only the times tell the order.
+                times = begun if kind == "overwriting" else done
+                times[path] = max(times.get(path, 0), time_ns)
+    return frozenset(path for path, time_ns in begun.items() if time_ns > done.get(path, 0))
+
+
 def plan_restore(
     preimages: Iterable[Preimage],
     look: Callable[[Preimage], Now],
     left: Mapping[str, State],
     over_ns: int,
     *,
+    torn: Collection[str] = (),
     force: bool = False,
 ) -> RestorePlan:
     """The plan that brings pre-images back where nothing newer stands.
@@ -195,12 +209,16 @@ def plan_restore(
     :param look: says what stands at a pre-image's path.
     :param left: how the run left things, as far as it could say.
     :param over_ns: when the run was over (`PastRun.over_ns`); decides about paths that are not in ``left``.
+    :param torn: `torn_paths`, which are brought back whatever they hold.
     :param force: put back even what was changed since; it goes aside like everything that is replaced.
     """
     steps: list[Step] = []
     kept: list[tuple[str, str]] = []
     seen = [(image, look(image)) for image in preimages]
-    reasons = {image.path: _reason_to_leave(image, now, left, over_ns, force=force) for image, now in seen}
+    reasons = {
+        image.path: _reason_to_leave(image, now, left, over_ns, force=force or image.path in torn)
+        for image, now in seen
+    }
     _hold_databases_together(reasons)
     for image, now in seen:
         reason = reasons[image.path]

@@ -31,6 +31,7 @@ from pytest_session_guard._core.restoring import (
     plan_restore,
     preimages_of,
     side_files,
+    torn_paths,
 )
 from pytest_session_guard._core.runs import ALIVE, PastRun, RecordedArtifacts, quarantined_paths
 from pytest_session_guard._core.zones import Zone, is_within
@@ -103,7 +104,8 @@ def plan_restore_run(run: PastRun, paths: Iterable[str] = (), *, force: bool = F
     if run.foreign or run.alive:
         return RestorePlan(kept=tuple((image.path, run.obstacle) for image in images))
     restorer = _restorer(run)
-    plan = plan_restore(images, restorer.look, left_states(run.records), run.over_ns, force=force)
+    left, torn = left_states(run.records), torn_paths(run.records)
+    plan = plan_restore(images, restorer.look, left, run.over_ns, torn=torn, force=force)
     unknown = [path for path in chosen if not any(is_within(image.path, path) for image in images)]
     reason = "the run kept no pre-image of it: it did not change it, or did so where no hook saw it"
     return replace(plan, kept=(*plan.kept, *((path, reason) for path in unknown)))

@@ -266,6 +266,29 @@ def test_all_names_of_a_hard_linked_file_get_their_content_back(scene: Scene) ->
     assert [Path(place).read_bytes() for _, place in done.aside] == [b"changed"]
 
 
+def test_a_restore_that_was_killed_while_it_wrote_to_a_hard_linked_file_is_taken_up_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, alias = put(scene.work / "a"), scene.work / "alias"
+    alias.hardlink_to(path)
+    scene.keep(path).write_bytes(b"changed")
+    run = ended(scene)
+
+    def torn(source: str, target: str) -> None:
+        Path(target).write_bytes(b"")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killing:
+        killing.setattr(recovery, "overwrite_content", torn)
+        with pytest.raises(KeyboardInterrupt):
+            restore_run(run)
+
+    assert restore_run(read_run(run.path)).kept == ()
+    assert (path.read_bytes(), alias.read_bytes()) == (b"there before", b"there before")
+    path.write_bytes(b"newer")
+    assert [reason for _, reason in restore_run(read_run(run.path)).kept] == [CHANGED_SINCE]
+
+
 @pytest.mark.parametrize("end", [ended, killed])
 @pytest.mark.parametrize("then", ["written to", "removed"])
 def test_both_names_of_a_hard_linked_file_come_back_where_one_was_removed_before_the_other_was_changed(
