@@ -66,11 +66,15 @@ class WallPlan:
 
 @dataclass
 class Walls:
-    """The kernel layers that this process lives in."""
+    """The kernel layers that this process lives in.
+
+    :param scratch: of the session that began here; other sessions may have been here before, or come after.
+    """
 
     overlay: Overlay | None = None
     covered: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    scratch: str = ""
 
     def contains(self, path: str) -> bool:
         """Whether a change at a path lands in a throw-away layer."""
@@ -91,12 +95,12 @@ class Walls:
         return () if self.overlay is None else self.overlay.tries()
 
     def of_workers(self) -> list[Overlay]:
-        """The layers of the run's other processes that have some of their own; they can be read after these have died.
+        """The layers of the session's other processes that have some of their own; they can be read after these have died.
 
         :raises OSError: the keeper is gone, and with it the way to them.
         """
         own = self.overlay
-        return [] if own is None else [own.stack(label) for label in own.labels() if label != own.label]
+        return [] if own is None else [own.stack(label) for label in own.labels(self.scratch) if label != own.label]
 
     def extend(self, writable: Sequence[str], covered: Sequence[str]) -> None:
         """Follow a policy that grew after the layers were entered.
@@ -151,7 +155,7 @@ def enter_walls(settings: Settings, plan: WallPlan, layers: dict[str, Layer], ah
     :param ahead: the keeper, where it was called already, and told of this very plan.
     :raises LayerUnavailableError: a layer that was asked for by name, or is required, is not to be had.
     """
-    walls = Walls()
+    walls = Walls(scratch=plan.scratch)
     _begin(settings, layers)
     if "overlay" in wanted_layers(settings):
         _enter_overlay(plan, layers, walls, ahead)
@@ -178,7 +182,7 @@ def resume_overlay(settings: Settings, plan: WallPlan, overlay: Overlay, layers:
     """
     from pytest_session_guard._controls.overlay import resume
 
-    walls = Walls()
+    walls = Walls(scratch=plan.scratch)
     _begin(settings, layers)
     resume(overlay, _overlay_plan(plan), plan.for_workers)
     _take(overlay, layers, walls)

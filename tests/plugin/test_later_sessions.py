@@ -402,3 +402,20 @@ def test_report_behind_the_walls_stops_a_session_that_wants_no_overlay_too(make_
 
     assert statuses == [0, 4], words
     assert f"an earlier session of this process left '{target}' behind its walls" in words
+
+
+@needs_overlay
+def test_what_workers_of_one_session_did_is_not_charged_to_another(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE})
+
+    statuses, words = run_program(
+        project,
+        "session('-n', '2', 'test_it.py::test_shell_removes')\n"
+        "session('-n', '2', 'test_it.py::test_passes', 'test_it.py::test_shell_removes')\n"
+        "session('-n', '2', 'test_it.py::test_passes')\n",
+    )
+
+    assert statuses == [1, 1, 0], words
+    assert "after pytest had finished" not in words
+    removed = [("test_shell_removes", "notes.txt", "contained")]
+    assert [touched(report) for report in reports(project)] == [removed, removed, []], words

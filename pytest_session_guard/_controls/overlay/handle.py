@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from ..._core.errors import LayerUnavailableError
 from ..._core.zones import is_within
 from ..._host import namespaces
+from ..._host.identity import resolve_missing
 from . import keeper, reasons
 from .changes import Change, LayerReader
 from .construction import Layer
@@ -274,12 +275,14 @@ class Overlay:
         """The mount namespace of these layers, in the words of ``/proc/PID/ns/mnt``."""
         return f"mnt:[{os.fstat(self._namespace_fd).st_ino}]"
 
-    def labels(self) -> tuple[str, ...]:
+    def labels(self, scratch: str = "") -> tuple[str, ...]:
         """The stacks of the run: `MAIN` and one for each `restack`.
 
+        :param scratch: of the session whose stacks are meant, where several went by these layers one after another.
         :raises OSError: the keeper is gone.
         """
-        return tuple(self._channel.ask({"ask": "labels"})[0]["labels"])
+        request = {"ask": "labels", "scratch": scratch and resolve_missing(scratch)}
+        return tuple(self._channel.ask(request)[0]["labels"])
 
     def stack(self, label: str) -> Overlay:
         """The layers of another process of the run, to read them, also after it has died.

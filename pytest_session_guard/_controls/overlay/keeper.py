@@ -38,13 +38,17 @@ OWN_NAMESPACES: Final = "/proc/thread-self/ns/{}"
 
 @dataclass
 class Stack:
-    """The layers built for one process."""
+    """The layers built for one process.
+
+    :param scratch: of the session that it was built for.
+    """
 
     label: str
     built: Construction
     namespace_fd: int
     root_fd: int
     layout: Layout
+    scratch: str
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,10 @@ class Keeper:
             try:
                 if layout.read_only:
                     mounts.freeze("/")
-                stack = Stack(self._unused(label), builder.assemble(), open_own_namespace("mnt"), open_root(), layout)
+                built = builder.assemble()
+                stack = Stack(
+                    self._unused(label), built, open_own_namespace("mnt"), open_root(), layout, self.plan.scratch
+                )
             finally:
                 self.return_to_base()
         finally:
@@ -131,6 +138,13 @@ class Keeper:
             if stack.label == label:
                 return stack
         raise LookupError(f"no stack of that label: {label!r}")
+
+    def labels(self, scratch: str) -> list[str]:
+        """The stacks that were built for a session; all of them where none is told.
+
+        :param scratch: the session's.
+        """
+        return [stack.label for stack in self.stacks if not scratch or stack.scratch == scratch]
 
     def label_of(self, thread: int) -> str:
         """The stack that a thread of the run stands in; `MAIN` for one in a namespace of its own making."""

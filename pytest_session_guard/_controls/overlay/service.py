@@ -254,7 +254,7 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
         case "read":
             send_stack(keeper, channel, keeper.stack(request["label"]))
         case "labels":
-            channel.send({"labels": [stack.label for stack in keeper.stacks]})
+            channel.send({"labels": keeper.labels(request["scratch"])})
         case "extend":
             more = OverlayPlan(tuple(request["writable"]), tuple(request["overlaid"]), keeper.plan.scratch)
             send_stack(keeper, channel, keeper.extend(request["label"], more, *descriptors))
