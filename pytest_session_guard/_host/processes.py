@@ -57,6 +57,16 @@ def parent_of(pid: int) -> int:
         return 0
 
 
+def ancestors() -> frozenset[int]:
+    """The processes that this one descends from."""
+    found: set[int] = set()
+    pid = os.getppid()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        pid = parent_of(pid)
+    return frozenset(found)
+
+
 def process_ids() -> Iterator[int]:
     """All processes that can be seen but this one."""
     own = os.getpid()

@@ -12,6 +12,7 @@ from pytest_session_guard._core.records import Span
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.processes import (
     POLL_S,
+    ancestors,
     children,
     command_of,
     environment_of,
@@ -109,7 +110,9 @@ class Leftovers:
 
     def _pids(self) -> Iterator[int]:
         if self.namespaces:
-            yield from (pid for pid in process_ids() if mount_namespace(pid) in self.namespaces)
+            # What started this process goes by the same layers where a session came before this one; it was left by nobody.
+            above = ancestors()
+            yield from (pid for pid in process_ids() if mount_namespace(pid) in self.namespaces and pid not in above)
             return
         own, mark = frozenset(children()), self.run_id.encode()
         for pid in process_ids():

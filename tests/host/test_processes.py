@@ -118,3 +118,5 @@ def test_namespace_and_program_are_those_of_this_process() -> None:
         assert eventually(lambda: processes.program_of(process.pid) == processes.program_of())
         assert os.getpid() not in processes.process_ids()
         assert process.pid in processes.process_ids()
+        assert os.getppid() in processes.ancestors()
+        assert not {os.getpid(), process.pid} & processes.ancestors()

@@ -419,3 +419,21 @@ def test_what_workers_of_one_session_did_is_not_charged_to_another(make_project:
     assert "after pytest had finished" not in words
     removed = [("test_shell_removes", "notes.txt", "contained")]
     assert [touched(report) for report in reports(project)] == [removed, removed, []], words
+
+
+@needs_overlay
+def test_session_of_a_fork_does_not_wait_for_the_process_that_started_it(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE})
+
+    statuses, words = run_program(
+        project,
+        "session('test_it.py::test_passes')\n"
+        "pid = os.fork()\n"
+        "if pid == 0:\n"
+        "    sys.exit(session('test_it.py::test_passes'))\n"
+        "print('ended', os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n",
+    )
+
+    assert statuses == [0, 0], words
+    assert "ended 0" in words
+    assert "still running" not in words
