@@ -12,6 +12,7 @@ from pytest_session_guard._core.zones import Policy, Rule, Zone
 KEEP_RUNS: Final = 10
 KEEP_BYTES: Final = 2 * 1024**3
 ALIVE: Final = "the run is alive"
+DELETED: Final = "was deleted meanwhile"
 CLOSED_FILE: Final = "closed.json"
 """In a run's directory: nothing is left to be done."""
 ENDED_FILE: Final = "ended"

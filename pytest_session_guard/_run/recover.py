@@ -33,7 +33,7 @@ from pytest_session_guard._core.restoring import (
     side_files,
     torn_paths,
 )
-from pytest_session_guard._core.runs import ALIVE, PastRun, RecordedArtifacts, quarantined_paths
+from pytest_session_guard._core.runs import ALIVE, DELETED, PastRun, RecordedArtifacts, quarantined_paths
 from pytest_session_guard._core.zones import Zone, is_within
 from pytest_session_guard._host.identity import identity_of
 from pytest_session_guard._run.tidying import unfinished_runs
@@ -70,7 +70,7 @@ def list_runs(state_directory: str) -> list[PastRun]:
 
     :raises LedgerError: it cannot be listed.
     """
-    return [read_run(path) for path in run_paths(state_directory)]
+    return [run for run in map(read_run, run_paths(state_directory)) if run.foreign != DELETED]
 
 
 def find_run(state_directory: str, name: str) -> PastRun:

@@ -6,6 +6,9 @@ is read than how much room they take.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+
 from pytest_session_guard._controls.ledger import holding, is_closed, read_run, room_bytes, run_paths
 from pytest_session_guard._controls.retention import remove_run_directory
 from pytest_session_guard._core.errors import LedgerError
@@ -44,7 +47,7 @@ def prune(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KE
     """
     gone: list[str] = []
     for run in prunable_runs(state_directory, keep_runs, keep_bytes):
-        with holding(run.path) as over:
+        with suppress(FileNotFoundError), holding(run.path) as over:  # somebody else prunes too
             if over and remove_run_directory(run.path):
                 gone.append(run.run_id)
     return gone
@@ -81,6 +84,10 @@ def _finish(run: PastRun, within_walls: bool) -> list[str]:
         ]
     try:
         cleaned = clean_run(run)
+    except FileNotFoundError:
+        if os.path.lexists(run.path):
+            raise
+        return []  # somebody else finished it, and deleted its record
     except LedgerError as problem:
         # Alive: somebody else, starting at this moment too, is at it.
         left = problem.reason != ALIVE

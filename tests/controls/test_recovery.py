@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -43,7 +45,7 @@ from pytest_session_guard._run.recover import (
     restore_run,
     undo_changes,
 )
-from pytest_session_guard._run.tidying import prunable_runs, prune, unfinished_runs
+from pytest_session_guard._run.tidying import prunable_runs, prune, tidy, unfinished_runs
 
 
 @pytest.fixture
@@ -997,6 +999,36 @@ def test_runs_are_listed_with_their_state(scene: Scene) -> None:
     clean_all(scene.state)
     assert [run.state for run in list_runs(scene.state)] == ["ended", "alive"]
     assert list_runs(str(scene.root / "nothing")) == []
+
+
+@pytest.mark.parametrize("primitive", ["lstat", "listdir", "scandir", "open"])
+@pytest.mark.parametrize("act", [list_runs, tidy, prunable_runs, lambda state: find_run(state, "last")])
+def test_a_run_that_somebody_deletes_while_it_is_looked_at_stands_in_nobodys_way(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, primitive: str, act: Callable[[str], object]
+) -> None:
+    for _ in range(3):
+        note_closed(scene.directory.path)
+        scene.die()
+        scene.start()
+    scene.die()
+    function, copy = getattr(Raw, primitive), scene.root / "copy"
+    is_reached, number = True, 0
+    while is_reached:
+        shutil.copytree(scene.state, copy)
+        victim, number, left = min((copy / "runs").iterdir()), number + 1, iter(range(number, -1, -1))
+
+        def after_a_while(
+            *arguments: object, _left: Iterator[int] = left, _victim: Path = victim, **names: object
+        ) -> object:
+            if next(_left, 1) == 0:
+                shutil.rmtree(_victim)
+            return function(*arguments, **names)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Raw, primitive, staticmethod(after_a_while))
+            assert act(str(copy)) != ["earlier runs could not be tidied up after: No such file or directory"]
+        is_reached = not victim.exists()
+        shutil.rmtree(copy)
 
 
 def test_a_run_is_found_by_the_beginning_of_its_id(scene: Scene) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from pytest_session_guard._controls.ledger.directory import LOCK_FILE, RUN_FILE, machine_id
 from pytest_session_guard._controls.ledger.journal import JournalReader, lock_for_life
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.runs import CLOSED_FILE, ENDED_FILE, PastRun
+from pytest_session_guard._core.runs import CLOSED_FILE, DELETED, ENDED_FILE, PastRun
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing, read_file
 
 # Journals of commands that look after a run when it is over.
@@ -98,6 +98,14 @@ def read_run(path: str, *, with_records: bool = True) -> PastRun:
     foreign = _distrust(path)
     if foreign:
         return PastRun(run_id, path, foreign=foreign)
+    try:
+        return _read_trusted(run_id, path, with_records)
+    except FileNotFoundError:
+        # Whoever starts a run deletes old ones, at any moment.
+        return PastRun(run_id, path, foreign=DELETED)
+
+
+def _read_trusted(run_id: str, path: str, with_records: bool) -> PastRun:
     alive = is_alive(path)
     header, problem = _read_header(path)
     reader = JournalReader(path)
@@ -180,7 +188,11 @@ def _size_bytes(path: str) -> int:
     total = 0
     pending = [path]
     while pending:
-        for entry in list(Raw.scandir(pending.pop())):
+        try:
+            entries = list(Raw.scandir(pending.pop()))
+        except FileNotFoundError:
+            continue  # deleted meanwhile
+        for entry in entries:
             found = _lstat(entry.path)
             if found is None:
                 continue
