@@ -435,11 +435,21 @@ def apply_quarantine(plan: QuarantinePlan) -> QuarantinePlan:
         home_directory, _, home_name = home.rpartition("/")
         try:
             with OpenDirectory(directory) as parent, OpenDirectory(home_directory or "/") as target:
-                parent.move_if_free(name, target, home_name)
+                _give_back(parent, name, target, home_name)
             returned.append((path, home))
         except OSError as problem:
             uncertain.append((path, f"cannot go back to {home!r} ({problem.strerror or problem})"))
     return QuarantinePlan(tuple(removed), tuple(returned), tuple(uncertain))
+
+
+def _give_back(parent: OpenDirectory, name: str, home: OpenDirectory, home_name: str) -> None:
+    try:
+        parent.move_if_free(name, home, home_name)
+    except FileExistsError:
+        # Killed between the two steps of going back: it has its name again, and this one besides.
+        if not _holds(home, home_name, parent.look(name).identity):
+            raise
+        parent.unlink(name)
 
 
 def _is_intact(image: Preimage, stored: os.stat_result | None) -> bool:

@@ -853,6 +853,19 @@ def test_clean_finishes_a_killed_removal(scene: Scene) -> None:
     assert {Path(path).name for path, _ in cleaned.quarantine.uncertain} == {"1-2-2", "stray"}
 
 
+def test_clean_takes_the_second_name_from_what_a_killed_removal_had_all_but_given_back(scene: Scene) -> None:
+    path = scene.create(scene.store / "a")
+    quarantine = Path(scene.directory.directory("quarantine"))
+    scene.journal.append({"kind": "quarantine", "directory": str(quarantine), "moves": [[str(path), "1-2-0"]]})
+    put(scene.store / "new", b"of an application").replace(path)
+    (quarantine / "1-2-0").hardlink_to(path)
+
+    clean_run(killed(scene))
+
+    assert (path.read_bytes(), path.stat().st_nlink) == (b"of an application", 1)
+    assert list(quarantine.iterdir()) == []
+
+
 def test_clean_finds_what_was_quarantined_beside_itself(scene: Scene, other_file_system: Path) -> None:
     zones = [{"zone": "shared", "path": str(other_file_system)}]
     scene.directory.write_header({"zones": zones})
