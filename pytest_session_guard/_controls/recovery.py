@@ -214,22 +214,26 @@ class Restorer:
         )
 
     def _restore_in_place(self, image: Preimage) -> str:
-        aside = self._copy_aside(image.path)
+        aside = self._new_aside()
+        _, copied = copy_content(image.path, aside)
         # No step is whole here: after a kill the next restore must know that nobody else left it so.
         self._journal({"kind": "overwriting", "path": image.path, "time_ns": Raw.time_ns()})
-        overwrite_content(f"{self.store}/{image.copy}", image.path)
-        _put_metadata(image.path, image)
-        self._journal({"kind": "overwritten", "path": image.path, "time_ns": Raw.time_ns()})
+        try:
+            overwrite_content(f"{self.store}/{image.copy}", image.path, copied)
+            _put_metadata(image.path, image)
+        except OSError as problem:
+            if problem.errno == errno.ESTALE:
+                self._note_overwritten(image.path)  # nothing was done
+            raise
+        self._note_overwritten(image.path)
         return aside
+
+    def _note_overwritten(self, path: str) -> None:
+        self._journal({"kind": "overwritten", "path": path, "time_ns": Raw.time_ns()})
 
     def _new_aside(self) -> str:
         make_directory(self.aside)
         return f"{self.aside}/{self._prefix}{next(self._count)}"
-
-    def _copy_aside(self, path: str) -> str:
-        aside = self._new_aside()
-        copy_content(path, aside)
-        return aside
 
     def _take_aside(self, path: str, parent: OpenDirectory, name: str) -> str:
         """Move what has a name that others know: nobody may put something there while it is copied to another disk."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing, write_all
+from pytest_session_guard._host.identity import HAS_PROC_FD
 
 PIECE: Final = 1 << 20
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -48,22 +49,31 @@ def copy_content(source: str, target: str, mode: int = 0o600) -> tuple[os.stat_r
         return before, Raw.fstat(source_fd)
 
 
-def overwrite_content(source: str, target: str) -> None:
+def overwrite_content(source: str, target: str, seen: os.stat_result) -> None:
     """The bytes of ``source`` in the object at ``target``, which keeps its identity and its other names.
 
     Not atomic: whoever calls keeps a copy of what the target held before.
 
-    :raises OSError: it cannot be written.
+    :param seen: the target when that copy was made.
+    :raises OSError: it cannot be written, or is not as it was seen: somebody replaced it or wrote to it, and nothing was done.
     """
     flags = os.O_WRONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
     with closing(Raw.open(OwnPath(source), _READ)) as source_fd, closing(Raw.open(OwnPath(target), flags)) as target_fd:
+        if _state(Raw.fstat(target_fd)) != _state(seen):
+            raise OSError(errno.ESTALE, "it is being changed by something else", target)
         size = Raw.fstat(source_fd).st_size
+        # By the open file: the name may lead to another one by now.
+        held = OwnPath(f"/proc/self/fd/{target_fd}" if HAS_PROC_FD else target)
         # Emptied first, so that holes are holes again.
-        _Primitives.truncate(OwnPath(target), 0)
+        _Primitives.truncate(held, 0)
         for start, end in _extents(source_fd, size):
             _copy_extent(source_fd, target_fd, start, end)
-        _Primitives.truncate(OwnPath(target), size)
+        _Primitives.truncate(held, size)
         Raw.fsync(target_fd)
+
+
+def _state(of: os.stat_result) -> tuple[int, ...]:
+    return of.st_dev, of.st_ino, of.st_size, of.st_mtime_ns, of.st_ctime_ns
 
 
 def same_content(one: str, other: str) -> bool:

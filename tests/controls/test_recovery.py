@@ -268,6 +268,33 @@ def test_all_names_of_a_hard_linked_file_get_their_content_back(scene: Scene) ->
     assert [Path(place).read_bytes() for _, place in done.aside] == [b"changed"]
 
 
+@pytest.mark.parametrize("how", ["replaces", "writes"])
+def test_what_an_application_saves_while_a_hard_linked_file_is_brought_back_stays(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path, alias = put(scene.work / "a"), scene.work / "alias"
+    alias.hardlink_to(path)
+    scene.keep(path).write_bytes(b"changed")
+    run = ended(scene)
+    copy_content = recovery.copy_content
+
+    def copy_while_its_owner_saves(source: str, target: str) -> object:
+        copied = copy_content(source, target)
+        if how == "writes":
+            path.write_bytes(b"newer")
+        else:
+            put(scene.work / "new", b"newer").replace(path)
+        return copied
+
+    monkeypatch.setattr(recovery, "copy_content", copy_while_its_owner_saves)
+
+    done = restore_run(run)
+
+    assert path.read_bytes() == b"newer"
+    assert [reason for _, reason in done.kept] == ["could not be brought back (it is being changed by something else)"]
+    assert [reason for _, reason in restore_run(read_run(run.path)).kept] == [CHANGED_SINCE]
+
+
 def test_a_restore_that_was_killed_while_it_wrote_to_a_hard_linked_file_is_taken_up_again(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +303,7 @@ def test_a_restore_that_was_killed_while_it_wrote_to_a_hard_linked_file_is_taken
     scene.keep(path).write_bytes(b"changed")
     run = ended(scene)
 
-    def torn(source: str, target: str) -> None:
+    def torn(source: str, target: str, seen: object) -> None:
         Path(target).write_bytes(b"")
         raise KeyboardInterrupt
 

@@ -58,7 +58,7 @@ def test_overwriting_keeps_the_object(tmp_path: Path) -> None:
     target.write_bytes(b"x" * 9_000_000)
     alias.hardlink_to(target)
 
-    overwrite_content(str(source), str(target))
+    overwrite_content(str(source), str(target), target.stat())
 
     assert alias.read_bytes() == CONTENT
     assert alias.samefile(target)
