@@ -165,7 +165,8 @@ def leftovers_of(run: SessionRun, namespaces: Iterable[str] = ()) -> Leftovers:
 
     :param namespaces: of processes of the run with layers of their own, whose children count too.
     """
-    own = [] if run.walls.overlay is None else [mount_namespace("thread-self")]
+    # Asked of the layers, not of this thread: the session may have run in another one, and this one stand outside of them.
+    own = [] if run.walls.overlay is None else [run.walls.overlay.namespace]
     return Leftovers(run.directory.run_id, [*own, *namespaces], run.forks.tests)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -436,4 +437,20 @@ def test_session_of_a_fork_does_not_wait_for_the_process_that_started_it(make_pr
 
     assert statuses == [0, 0], words
     assert "ended 0" in words
+    assert "still running" not in words
+
+
+@needs_overlay
+@only_root
+def test_process_that_ends_outside_of_the_walls_of_its_thread_waits_for_nobody_else(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE})
+
+    with subprocess.Popen(["sleep", "60"]) as stranger:
+        statuses, words = run_program(
+            project,
+            "first = threading.Thread(target=session, args=('test_it.py::test_passes',))\nfirst.start()\nfirst.join()\n",
+        )
+        stranger.kill()
+
+    assert statuses == [0], words
     assert "still running" not in words

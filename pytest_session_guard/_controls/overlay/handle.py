@@ -36,6 +36,7 @@ class Overlay:
     :ivar absent: writable places of the plan that do not exist.
     :ivar address: by which other processes of the run `attach`.
     :ivar unheard: why tries that the walls refuse without a trace are not heard of; ``""`` where they are.
+    :ivar namespace: the mount namespace of these layers, in the words of ``/proc/PID/ns/mnt``.
     :ivar keeper_pid: a process that ends by itself once nobody is connected to it and no process is left that it hears.
     """
 
@@ -65,6 +66,7 @@ class Overlay:
         self.reason = "; ".join(clause for clause in clauses if clause)
         self.status: Literal["enforced", "partial"] = "partial" if self.reason else "enforced"
         self._namespace_fd, self._root_fd, *layers, self._users_fd = descriptors
+        self.namespace = f"mnt:[{os.fstat(self._namespace_fd).st_ino}]"
         self.layers = tuple(
             Layer(path, name, layers[2 * index], layers[2 * index + 1], tuple(rights))
             for index, (path, name, rights) in enumerate(answer["layers"])
@@ -269,11 +271,6 @@ class Overlay:
         self._close_descriptors()
         self._take(answer, descriptors)
         self.drop_rights()
-
-    @property
-    def namespace(self) -> str:
-        """The mount namespace of these layers, in the words of ``/proc/PID/ns/mnt``."""
-        return f"mnt:[{os.fstat(self._namespace_fd).st_ino}]"
 
     def labels(self, scratch: str = "") -> tuple[str, ...]:
         """The stacks of the run: `MAIN` and one for each `restack`.
