@@ -11,7 +11,7 @@ import pytest
 
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._fixtures import GUARD
-from pytest_session_guard._run.nested import is_nested
+from pytest_session_guard._run.nested import call_nested, is_nested
 from pytest_session_guard._run.places import Output
 from pytest_session_guard._run.plan import PLAN_VARIABLE, tell_plan
 from pytest_session_guard._run.relaunch import relaunch_if_late
@@ -49,6 +49,7 @@ def begin(config: pytest.Config, settings: Settings, late: str) -> None:
             settings = invitation.applied(settings)
         # A run inside a test of a run (pytester in-process): the outer guard holds this process already.
         if active_run() is not None:
+            config.add_cleanup(call_nested(os.environ))
             return
         request = _request(config, settings, late, invitation)
         if is_nested(os.environ, request.worker, own_runs()):
@@ -92,12 +93,12 @@ def _outputs(config: pytest.Config) -> Generator[Output]:
             yield Output(
                 flag, os.path.join(str(config.invocation_params.dir), os.path.expanduser(os.path.expandvars(value)))
             )
-    log_file = config.getini("log_file")
+    log_file = _ini_of_pytest(config, "log_file")
     if isinstance(log_file, str) and log_file:
         yield Output("log_file", os.path.join(str(config.rootpath), log_file))
     if getattr(known, "cacheclear", False):
         # It removes what it takes for its cache as it starts.
-        cache = os.path.expandvars(str(config.getini("cache_dir")))
+        cache = os.path.expandvars(str(_ini_of_pytest(config, "cache_dir")))
         yield Output("--cache-clear", os.path.join(str(config.rootpath), os.path.expanduser(cache)))
     for report in getattr(known, "cov_report", None) or ():
         kind, _, path = str(report).partition(":")
@@ -105,6 +106,14 @@ def _outputs(config: pytest.Config) -> Generator[Output]:
             yield Output("--cov-report", path, kind in {"html", "annotate"})
     if sys.pycache_prefix:
         yield Output("PYTHONPYCACHEPREFIX", sys.pycache_prefix, True)
+
+
+def _ini_of_pytest(config: pytest.Config, name: str) -> object:
+    """What the ini file says, ``None`` where the plugin that has the option was switched off (``-p no:logging``)."""
+    try:
+        return config.getini(name)
+    except (KeyError, ValueError):
+        return None
 
 
 def _workdirs(known: object) -> Generator[str]:

@@ -6,7 +6,7 @@ would take the home that the test made for it for a real one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from importlib import import_module
 from typing import Final
 
@@ -31,6 +31,21 @@ def is_nested(environ: MutableMapping[str, str], worker: str, own_runs: Collecti
     # The start-up file did this already, unless this interpreter does not read it.
     import_module("pytest_session_guard._startup")
     return True
+
+
+def call_nested(environ: MutableMapping[str, str]) -> Callable[[], None]:
+    """Have the workers of a session inside a test of this very process know that they are no workers of its run.
+
+    :returns: takes it back, once the session is over: workers of the run itself may come later.
+    """
+    if NESTED_VARIABLE in environ:
+        return lambda: None
+    environ[NESTED_VARIABLE] = "1"
+
+    def take_back() -> None:
+        environ.pop(NESTED_VARIABLE, None)
+
+    return take_back
 
 
 def _outer_is_alive(environ: MutableMapping[str, str], own_runs: Collection[str]) -> bool:

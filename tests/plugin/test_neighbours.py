@@ -267,6 +267,11 @@ def test_capture_mode_makes_no_difference(make_project: MakeProject, capture: st
     assert_red(make_project({"test_it.py": HARM}).run(capture), "test_it.py::test_harm")
 
 
+@pytest.mark.parametrize("name", ["logging", "cacheprovider", "faulthandler"])
+def test_plugin_of_pytest_that_is_switched_off_is_not_missed(make_project: MakeProject, name: str) -> None:
+    assert_red(make_project({"test_it.py": HARM}).run("-p", f"no:{name}"), "test_it.py::test_harm")
+
+
 def test_warnings_as_errors_find_nothing_of_ours(make_project: MakeProject, workers: tuple[str, ...]) -> None:
     suite = IMPORTS + "def test_it(session_guard, session_dir, tmp_path):\n    (tmp_path / 'x').touch()\n"
     ini = "[pytest]\nfilterwarnings = error\naddopts = --strict-markers --strict-config\n"
@@ -322,6 +327,10 @@ def test_in_process(pytester):
     pytester.makepyfile("def test_inner(tmp_path):\\n    (tmp_path / 'x').touch()\\n")
     pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:xdist").assert_outcomes(passed=1)
 
+def test_in_process_with_workers(pytester):
+    pytester.makepyfile(test_inner="def test_inner(tmp_path):\\n    (tmp_path / 'x').touch()\\n")
+    pytester.runpytest_inprocess("-p", "no:randomly", "-n", "1").assert_outcomes(passed=1)
+
 def test_in_process_with_an_option(pytester):
     pytester.makepyfile("def test_inner(session_guard):\\n    assert session_guard.run_id\\n")
     pytester.runpytest_inprocess("-p", "no:randomly", "-p", "no:xdist").assert_outcomes(passed=1)
@@ -334,7 +343,7 @@ def test_suites_of_pytest_plugins_run_under_the_guard(make_project: MakeProject,
     result = project.run(*workers)
 
     assert result.changes == {}
-    assert (result.status, result.outcomes) == (0, {"passed": 4}), result.words
+    assert (result.status, result.outcomes) == (0, {"passed": 5}), result.words
     assert result.touches == []
 
 
