@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -31,7 +32,8 @@ NOT_COVERED: Final = "changes of mode, owner, times and xattrs are not covered"
 
 # Each takes a rule, and microseconds.
 _BESIDE_AT_MOST: Final = 1000
-_sealed: list[int] = []
+# The process that was sealed, and whether its sealed threads can be told by a mark that the kernel hands down from them.
+_sealed: list[tuple[int, bool]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ def probe() -> ProbeResult:
     answer = tried_in_child(lambda: _trial(version))
     if answer != "fine":
         return ProbeResult("unavailable", answer.removeprefix("error: "), version)
-    status, reason = _standing(version, namespaces.thread_count(), ())
+    status, reason = _standing(version, _thread_count(), ())
     return ProbeResult(status, reason, version)
 
 
@@ -75,21 +77,41 @@ def enter(writable: Sequence[str], protected: Sequence[str] = (), spare: Collect
     :param protected: real roots; one that lies in a writable place is not held, which `reason` then says.
     :param spare: writable places of which it is enough that what is there by now stays writable, where a protected root
         lies in them; then nothing new can be made in them directly.
-    :raises LayerUnavailableError: it cannot be had, and nothing is sealed; or it was entered before.
+    :raises LayerUnavailableError: it cannot be had, and nothing is sealed; or it was entered before, by this thread or the one
+        that started it.
     """
-    if _sealed:
-        raise LayerUnavailableError(LAYER, f"process {_sealed[0]} sealed itself and all its children already")
-    count = namespaces.thread_count()
+    if _is_sealed_here():
+        raise LayerUnavailableError(LAYER, f"process {_sealed[0][0]} sealed itself and all its children already")
+    count = _thread_count()
     places = tuple(dict.fromkeys((*ALWAYS_WRITABLE, *_parted(writable, protected, spare))))
     try:
         version = landlock.abi()
         absent = _restrict(places, version, count)
     except OSError as problem:
         raise LayerUnavailableError(LAYER, _unavailable_clause(problem)) from problem
-    _sealed.append(os.getpid())
+    _sealed.append((os.getpid(), not _is_privileged() and landlock.forbids_new_privileges()))
     exposed = tuple(root for root in protected if any(_is_within(root, place) for place in places))
     status, reason = _standing(version, count, exposed)
     return Seal(version, status, reason, tuple(absent), exposed)
+
+
+def _is_sealed_here() -> bool:
+    """Whether this thread is sealed; where nothing marks one that is, all are taken to be."""
+    return any(not is_marked or landlock.forbids_new_privileges() for _, is_marked in _sealed)
+
+
+def _thread_count() -> int:
+    try:
+        return namespaces.thread_count()
+    except OSError:
+        return threading.active_count()  # without /proc; who is native only goes unsaid
+
+
+def _is_privileged() -> bool:
+    try:
+        return namespaces.has_capability(namespaces.CAP_SYS_ADMIN)
+    except OSError:
+        return False  # without /proc; giving up on new privileges is right for both
 
 
 def _parted(writable: Sequence[str], protected: Sequence[str], spare: Collection[str]) -> Iterator[str]:
@@ -117,7 +139,7 @@ def _beside(place: str, roots: Sequence[str]) -> Iterator[str]:
 
 
 def _restrict(places: Sequence[str], version: int, count: int) -> list[str]:
-    if not namespaces.has_capability(namespaces.CAP_SYS_ADMIN):
+    if not _is_privileged():
         landlock.forbid_new_privileges()
     return landlock.confine(places, version, all_threads=count > 1 and version >= landlock.ALL_THREADS_ABI)
 

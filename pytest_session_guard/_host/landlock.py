@@ -47,6 +47,7 @@ _ASK_VERSION: Final = 1
 _RULE_PATH_BENEATH: Final = 1
 _ALL_THREADS: Final = 1 << 3
 _PR_SET_NO_NEW_PRIVS: Final = 38
+_PR_GET_NO_NEW_PRIVS: Final = 39
 _RIGHTS_ON_FILES: Final = WRITE_FILE | TRUNCATE
 
 
@@ -105,6 +106,14 @@ def forbid_new_privileges() -> None:
     :raises OSError: the kernel has no such thing.
     """
     call("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def forbids_new_privileges() -> bool:
+    """Whether the calling thread, or one that led to it, did that; ``False`` where the kernel has no such thing."""
+    try:
+        return bool(call("prctl", _PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0))
+    except OSError:
+        return False
 
 
 def confine(writable: Iterable[str], version: int, all_threads: bool) -> list[str]:

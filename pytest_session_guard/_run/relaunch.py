@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import MutableMapping, Sequence
 from typing import Final
 
@@ -36,8 +37,11 @@ def relaunch_if_late(settings: Settings, worker: str, environ: MutableMapping[st
 
 
 def thread_count() -> int:
-    """How many threads this process has, native ones included."""
-    return len(os.listdir("/proc/self/task"))
+    """How many threads this process has, native ones included; without ``/proc`` those that Python knows of."""
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return threading.active_count()
 
 
 def has_subinterpreters() -> bool:

@@ -133,6 +133,42 @@ def test_second_seal_is_refused_with_a_clear_error(scene: Scene) -> None:
     assert reason == f"process {pid} sealed itself and all its children already"
 
 
+def seal_in_threads(inside):
+    said = []
+
+    def enter_and_hurt():
+        try:
+            seal.enter((inside.tmp,))
+            said.append("sealed")
+        except LayerUnavailableError:
+            said.append("refused")
+        try:
+            open(inside.home + "/notes.txt", "a").close()
+        except OSError:
+            return
+        said.append("hurt")
+
+    def started_from_there():
+        enter_and_hurt()
+        further = threading.Thread(target=enter_and_hurt)
+        further.start()
+        further.join()
+
+    for what in (started_from_there, enter_and_hurt):
+        one = threading.Thread(target=what)
+        one.start()
+        one.join()
+    return said, landlock.abi()
+
+
+@by_user
+def test_thread_that_no_sealed_one_started_can_be_sealed_too(scene: Scene) -> None:
+    said, version = scene.run(seal_in_threads)
+
+    last = "sealed" if version < landlock.ALL_THREADS_ABI else "refused"
+    assert said == ["sealed", "refused", last]
+
+
 def seal_too_often(inside):
     version = landlock.abi()
     if os.geteuid():

@@ -16,8 +16,10 @@ from isolated import ordinary_account
 from project import OTHERS, Account, MakeProject, Project, differences, snapshot
 
 from pytest_session_guard._controls.overlay import probe
+from pytest_session_guard._controls.seal import probe as seal_probe
 
 needs_overlay = pytest.mark.skipif(probe().status == "unavailable", reason="no overlay to be had here")
+needs_seal = pytest.mark.skipif(seal_probe().status == "unavailable", reason="no Landlock here")
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root enters while other threads run")
 
 SESSIONS = f"""\
@@ -454,3 +456,22 @@ def test_process_that_ends_outside_of_the_walls_of_its_thread_waits_for_nobody_e
 
     assert statuses == [0], words
     assert "still running" not in words
+
+
+@needs_seal
+def test_session_in_each_of_several_threads_of_an_ordinary_user_is_held() -> None:
+    with ordinary_account() as (account, place):
+        project = Project(place / "scratch", {"test_it.py": SUITE}, account=account)
+        before = snapshot(project.home)
+
+        statuses, words = run_program(
+            project,
+            "for name in ('test_passes', 'test_shell_removes'):\n"
+            "    one = threading.Thread(target=session, args=(f'test_it.py::{name}',))\n"
+            "    one.start()\n"
+            "    one.join()\n",
+        )
+
+        # Until Linux 7.0 a seal is one of a thread; from then on the first is the process's, and holds the second as well.
+        assert len(statuses) == 2, words
+        assert differences(before, snapshot(project.home)) == {}, words

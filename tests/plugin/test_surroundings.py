@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from capabilities import mount_namespace
 from project import HOME, MakeProject, Result, lines_of
 
 HARM = """\
@@ -295,3 +296,22 @@ def test_root_directory_that_a_test_moved_is_back_for_the_verdict(make_project: 
     assert (result.status, result.outcomes) == (1, {"failed": 2, "passed": 3}), result.words
     assert {touch["nodeid"] for touch in result.touches} == {"test_it.py::test_harm", "test_it.py::test_moves_the_root"}
     assert all(touch["path"].endswith("/.chat/notes.txt") for touch in result.touches)
+
+
+@pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
+@pytest.mark.parametrize("start", [(), ("-m", "pytest_session_guard", "run", "--", sys.executable)])
+def test_run_without_proc_is_guarded_by_what_needs_none(make_project: MakeProject, start: tuple[str, ...]) -> None:
+    project = make_project({"test_it.py": HARM})
+
+    done = project.call(
+        *mount_namespace(),
+        *("sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"),
+        *(sys.executable, *start, "-m", "pytest", "-p", "no:randomly", "-p", "no:rerunfailures"),
+    )
+
+    words = done.stdout + done.stderr
+    assert (project.home / ".chat" / "notes.txt").read_text() == HOME[".chat/notes.txt"]
+    assert done.returncode == 1, words
+    assert "1 failed, 1 passed" in words
+    assert "Traceback" not in words
+    assert "overlay unavailable (/proc is not mounted" in words

@@ -79,8 +79,12 @@ def enter(plan: OverlayPlan, for_workers: bool = False, ahead: service.Ahead | N
 
 
 def _usable_thread_count() -> int:
-    count = namespaces.thread_count()
-    if count > 1 and not namespaces.has_capability(namespaces.CAP_SYS_ADMIN):
+    try:
+        count = namespaces.thread_count()
+        is_too_late = count > 1 and not namespaces.has_capability(namespaces.CAP_SYS_ADMIN)
+    except OSError as problem:
+        raise LayerUnavailableError(LAYER, reasons.NO_PROC) from problem
+    if is_too_late:
         raise LayerUnavailableError(LAYER, reasons.threads_clause(count))
     return count
 
@@ -178,8 +182,11 @@ def probe() -> ProbeResult:
 
     :raises OSError: no child can be made.
     """
-    count = namespaces.thread_count()
-    privileged = namespaces.has_capability(namespaces.CAP_SYS_ADMIN)
+    try:
+        count = namespaces.thread_count()
+        privileged = namespaces.has_capability(namespaces.CAP_SYS_ADMIN)
+    except OSError:
+        return ProbeResult("unavailable", reasons.NO_PROC)
     if count > 1 and not privileged:
         return ProbeResult("unavailable", reasons.threads_clause(count))
     problem = tried_in_child(_trial)

@@ -13,6 +13,8 @@ BUILDING: Final = "building the overlay"
 ALONE: Final = "start each session in a process of its own"
 UNHEARD_SINCE: Final = "shared places are held in Python alone: an earlier session of this process had none to be heard"
 
+NO_PROC: Final = "/proc is not mounted, and nothing tells what this process is allowed to do"
+
 APPARMOR: Final = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 DEBIAN: Final = "/proc/sys/kernel/unprivileged_userns_clone"
 LIMITS: Final = ("/proc/sys/user/max_user_namespaces", "/proc/sys/user/max_mnt_namespaces")
