@@ -250,9 +250,14 @@ def decide(policy: Policy, action: Action, path: str, standing: Standing) -> Dec
     return decide_by(policy, policy.rule_for(path), action, path, standing)
 
 
-def decide_by(policy: Policy, rule: Rule, action: Action, path: str, standing: Standing) -> Decision:
-    """`decide` for a caller that has looked up the path's rule already."""
-    if action is Action.DELETE and standing is not Standing.ABSENT:
+def decide_by(
+    policy: Policy, rule: Rule, action: Action, path: str, standing: Standing, *, is_bare: bool = False
+) -> Decision:
+    """`decide` for a caller that has looked up the path's rule already.
+
+    :param is_bare: the path is a directory that goes only as one that holds nothing: none of the guarded places below is there.
+    """
+    if action is Action.DELETE and standing is not Standing.ABSENT and not is_bare:
         below = policy.holds_guarded(path)
         if below is not None:
             return Decision(Verdict.REFUSE, below, f"holds {below.shown or below.prefix}, which is guarded")

@@ -16,6 +16,7 @@ FIX_REDIRECT: Final = (
     "redirect the path (session_guard_redirect), or let tests create files there (session_guard_share)"
 )
 FIX_FREE: Final = "write below tmp_path, or allow the place (session_guard_free)"
+FIX_LEDGER: Final = "leave the guard's own record alone, or keep it elsewhere (session_guard_dir)"
 FIX_GUARD: Final = "an error of the guard itself; please report it with the lines above"
 
 VERBS: Final[Mapping[str, str]] = {
@@ -78,6 +79,8 @@ def fix_for(touch: Touch) -> str:
         return touch.fix
     if touch.layer == "guard":
         return FIX_GUARD
+    if touch.rule.endswith("(default: the ledger)"):
+        return FIX_LEDGER
     return FIX_FREE if touch.rule.startswith("protected / ") else FIX_REDIRECT
 
 

@@ -227,6 +227,14 @@ def test_deleting_an_ancestor_of_a_guarded_place_is_refused(path: str, held: str
     assert found.reason == f"holds {held}, which is guarded"
 
 
+@pytest.mark.parametrize("standing", [OWN, FOREIGN])
+def test_ancestor_that_holds_nothing_is_judged_by_its_own_place(standing: Standing) -> None:
+    bare = decide_by(HOLDER, HOLDER.rule_for("/w/p"), DELETE, "/w/p", standing, is_bare=True)
+
+    assert bare == decide(HOLDER, DELETE, "/w/p/other", standing)
+    assert decide_by(HOLDER, HOLDER.rule_for("/w/p/.git"), DELETE, "/w/p/.git", FOREIGN, is_bare=True).verdict is REFUSE
+
+
 def test_refusal_about_an_ancestor_names_the_prefix_where_nothing_else_is_shown() -> None:
     policy = Policy((Rule(Zone.FREE, "/t"), Rule(Zone.PROTECTED, "/t/deep/p")))
 

@@ -118,7 +118,8 @@ class Gate:
     def _judge_one(self, event: str, intent: Intent, target: Target) -> None:
         __tracebackhide__ = True
         action = Action.CREATE if target.found is None else intent.action
-        decision = decide_by(self.policy, target.rule, action, target.path, self._standing(target))
+        is_bare = event == "os.rmdir" and self._is_bare(target)
+        decision = decide_by(self.policy, target.rule, action, target.path, self._standing(target), is_bare=is_bare)
         if _is_device_of_the_machine(intent, target):
             rule = Rule(Zone.PROTECTED, "/dev", "/dev", "default: device nodes")
             decision = Decision(Verdict.REFUSE, rule, "is a device node of the machine")
@@ -129,6 +130,15 @@ class Gate:
             self._refuse(event, intent, target, decision)
         elif decision.verdict is Verdict.PRESERVE and target.found is not None:
             self._preserve(event, intent, target, decision)
+
+    def _is_bare(self, target: Target) -> bool:
+        """Whether a directory that would hold guarded places holds nothing at all."""
+        if target.found is None or self.policy.holds_guarded(target.path) is None:
+            return False
+        try:
+            return not Raw.listdir(target.path)
+        except OSError:
+            return False
 
     def _standing(self, target: Target) -> Standing:
         if target.found is None:
