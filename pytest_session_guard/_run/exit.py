@@ -17,6 +17,7 @@ from pytest_session_guard._core.records import Touch, line_maker
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry, printable
 from pytest_session_guard._run.aftermath import look_once_more
+from pytest_session_guard._run.handing_back import is_gone
 from pytest_session_guard._run.leftovers import STILL_RUNNING
 from pytest_session_guard._run.retreat import Retreat
 from pytest_session_guard._run.session import SessionRun
@@ -68,7 +69,8 @@ class _LastWord:
                 self._tell_survivors(look_once_more(run))
                 run.let_go()
             except LedgerError as problem:
-                self._write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
+                if not is_gone(run):
+                    self._write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
             self.late.extend(t for t in run.touches[before:] if t.violation and t not in self.late)
         self.exiting = True
         if run.is_controller:

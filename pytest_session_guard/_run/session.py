@@ -68,6 +68,7 @@ class SessionRun(GuardRun):
         self._is_told = False
         self._basetemp_marked = not self.places.basetemp
         self.supervised = False
+        self.is_handed_back = False
         self._is_held = False
         self.forks = Forks(self.current_span)
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
@@ -385,6 +386,10 @@ class SessionRun(GuardRun):
         for touch in self.touches[self._told :]:
             if touch.violation:
                 self.on_late(touch)
+        # Imported here: it builds on what imports this.
+        from pytest_session_guard._run.handing_back import hand_back
+
+        hand_back(self)
         self.let_go()
         if self.invitation is not None:
             # The server that this worker lived in goes on; the run is over, and its rootdir's next one may tidy up.

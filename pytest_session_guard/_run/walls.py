@@ -189,6 +189,16 @@ def resume_overlay(settings: Settings, plan: WallPlan, overlay: Overlay, layers:
     return walls
 
 
+def follow(overlay: Overlay, plan: WallPlan) -> None:
+    """Have this process's overlay go by another plan.
+
+    :raises LayerUnavailableError: it cannot, and what was mounted by then stays.
+    """
+    from pytest_session_guard._controls.overlay import resume
+
+    resume(overlay, _overlay_plan(plan))
+
+
 def _begin(settings: Settings, layers: dict[str, Layer]) -> None:
     for name in ("hook", *KERNEL_LAYERS):
         layers[name] = Layer("off")

@@ -475,3 +475,80 @@ def test_session_in_each_of_several_threads_of_an_ordinary_user_is_held() -> Non
         # Until Linux 7.0 a seal is one of a thread; from then on the first is the process's, and holds the second as well.
         assert len(statuses) == 2, words
         assert differences(before, snapshot(project.home)) == {}, words
+
+
+THROWN_AWAY = """\
+for number in range(3):
+    place = Path(os.environ["TMPDIR"]) / "project"
+    place.mkdir()
+    (place / "pytest.ini").write_text("[pytest]\\n")
+    (place / f"test_{number}.py").write_text((Path("test_it.py")).read_text())
+    os.chdir(place)
+    session(f"test_{number}.py::test_passes")
+    os.chdir(HERE)
+    REMOVE
+    print("there", place.exists())
+"""
+
+
+@needs_overlay
+@pytest.mark.parametrize("remove", ["shutil.rmtree(place)", "subprocess.run(['rm', '-rf', place], check=True)"])
+def test_temporary_project_can_be_removed_once_its_session_is_over(
+    account: tuple[Account, Path | None], make_project: MakeProject, remove: str
+) -> None:
+    who, place = account
+    files: dict[str, object] = {"test_it.py": SUITE}
+    project = Project(place / "scratch", files, account=who) if place else make_project(files)
+    before = snapshot(project.home)
+    harm = "subprocess.run(['rm', Path.home() / '.chat' / 'notes.txt'])\n"
+
+    quiet = run_program(project, "import shutil\nHERE = os.getcwd()\n" + THROWN_AWAY.replace("REMOVE", remove))
+    red = run_program(project, "import shutil\nHERE = os.getcwd()\n" + THROWN_AWAY.replace("REMOVE", remove) + harm)
+
+    assert quiet[0] == red[0] == [0, 0, 0], quiet[1] + red[1]
+    assert quiet[1].count("there False") == 3, quiet[1]
+    assert "session-guard: " not in quiet[1].replace("session-guard: enforce", ""), quiet[1]
+    assert "notes.txt' was " in red[1]
+    assert differences(before, snapshot(project.home)) == {}
+
+
+def test_protected_place_in_a_temporary_project_is_not_handed_back(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE, "data/real.json": "{}"})
+
+    statuses, words = run_program(
+        project,
+        "session('-o', 'session_guard_protect={rootdir}/data', 'test_it.py::test_passes')\n"
+        "import shutil\n"
+        "shutil.rmtree(os.getcwd(), ignore_errors=True)\n",
+    )
+
+    assert statuses == [0], words
+    assert (project.root / "data" / "real.json").exists()
+    assert "violations after pytest had finished" in words
+
+
+def test_project_that_lies_in_no_temporary_place_keeps_its_ledger(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE})
+    within = project.home / "project"
+    shutil.copytree(project.root, within)
+
+    statuses, words = run_program(
+        project,
+        f"os.chdir({str(within)!r})\nsession('test_it.py::test_passes')\n"
+        "import shutil\n"
+        "shutil.rmtree('.session_guard', ignore_errors=True)\n",
+    )
+
+    assert statuses == [0], words
+    assert (within / ".session_guard" / "runs").is_dir()
+    assert "or keep it elsewhere (session_guard_dir)" in words
+
+
+def test_pytest_itself_hands_nothing_back(make_project: MakeProject) -> None:
+    remover = "import atexit, shutil, os\n\natexit.register(shutil.rmtree, os.path.abspath('.session_guard'), True)\n"
+    project = make_project({"test_it.py": SUITE, "conftest.py": remover})
+
+    result = project.run("test_it.py::test_passes")
+
+    assert result.status == 1, result.words
+    assert (project.root / ".session_guard" / "runs").is_dir()
