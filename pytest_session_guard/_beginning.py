@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_session_guard._core.errors import SessionGuardError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._fixtures import GUARD
 from pytest_session_guard._run.nested import call_nested, is_nested
@@ -59,7 +60,13 @@ def begin(config: pytest.Config, settings: Settings, late: str) -> None:
             tell_plan(os.environ[PLAN_VARIABLE], settings, places, policy, request.has_workers)
         if settings.mode != "off":
             relaunch_if_late(settings, _worker_name(), os.environ)
-            config.stash[GUARD] = start(request, os.environ)
+            try:
+                config.stash[GUARD] = start(request, os.environ)
+            except SessionGuardError:
+                raise
+            except OSError as problem:
+                # No file, process or room to be had: nobody knows what stands by now, so nothing may run.
+                raise pytest.UsageError(f"session-guard cannot begin: {problem}") from problem
             register(config, config.stash[GUARD])
 
 

@@ -92,13 +92,19 @@ def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has
 def rehearse(command: Sequence[str], environ: Mapping[str, str]) -> Plan:
     """The plan of a pytest command.
 
-    :raises RehearsalError: pytest ended without one (a usage error, no plugin).
+    :raises RehearsalError: pytest ended without one (a usage error, no plugin), or there is no place to begin in.
     """
-    place = tempfile.mkdtemp(prefix="pytest-session-guard-plan-")
+    place = ""
     try:
+        os.getcwd()
+        place = tempfile.mkdtemp(prefix="pytest-session-guard-plan-")
         return _rehearse(command, environ, place)
+    except OSError as problem:
+        words = f"session-guard: the working directory or a temporary one cannot be used: {problem}\n"
+        raise RehearsalError(0, words.encode("utf-8", "backslashreplace")) from problem
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        if place:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _rehearse(command: Sequence[str], environ: Mapping[str, str], place: str) -> Plan:

@@ -52,6 +52,20 @@ def test_exit_status_is_pytests_own(make_project: MakeProject, suite: str, args:
     assert done.returncode == status, done.stdout + done.stderr
 
 
+def test_working_directory_that_is_gone_is_told(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": FINE, "gone/x": ""})
+    command = 'cd gone && rm -r ../gone && exec "$@"'
+
+    done = project.call(
+        *("sh", "-c", command, "sh"), *(sys.executable, "-m", "pytest_session_guard", "run", "--", "pytest")
+    )
+
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "the working directory or a temporary one cannot be used" in done.stderr
+    assert "nothing was run" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("end", "status"),
     [

@@ -315,3 +315,19 @@ def test_run_without_proc_is_guarded_by_what_needs_none(make_project: MakeProjec
     assert "1 failed, 1 passed" in words
     assert "Traceback" not in words
     assert "overlay unavailable (/proc is not mounted" in words
+
+
+def test_run_that_finds_no_room_to_begin_stops_with_a_usage_error(make_project: MakeProject) -> None:
+    # The plugin comes first, so that it is there when the guard is about to put its hook in place.
+    breaker = (
+        "import errno\nfrom pytest_session_guard._run import start\n\n"
+        "def full(*args):\n    raise OSError(errno.EMFILE, 'Too many open files')\n\nstart.guard_exit = full\n"
+    )
+    project = make_project({"test_it.py": HARM, "breaker.py": breaker})
+
+    result = project.run("-p", "breaker", env={"PYTHONPATH": str(project.root)})
+
+    assert result.status == 4, result.words
+    assert "session-guard cannot begin: " in result.words
+    assert "Traceback" not in result.words
+    assert result.changes == {}
