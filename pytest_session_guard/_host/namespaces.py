@@ -168,6 +168,14 @@ def has_capability(number: int) -> bool:
     return bool(capabilities().effective >> number & 1)
 
 
+def can_hand_down(number: int) -> bool:
+    """Whether programs started from the calling thread can be given a capability, be it one that it has in reserve only.
+
+    :raises OSError: ``/proc`` is not there.
+    """
+    return bool(capabilities().permitted >> number & 1)
+
+
 def _store(effective: int, permitted: int, inheritable: int) -> None:
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
     sets = (effective, permitted, inheritable)

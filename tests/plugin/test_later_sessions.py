@@ -264,9 +264,11 @@ def test_session_of_a_fork_is_guarded(make_project: MakeProject) -> None:
 @needs_overlay
 @pytest.mark.parametrize(("first", "statuses"), [((), [0, 4]), (("-n", "2"), [0, 1])])
 def test_workers_of_a_later_session_have_their_layers_or_do_not_begin(
-    make_project: MakeProject, first: tuple[str, ...], statuses: list[int]
+    account: tuple[Account, Path | None], make_project: MakeProject, first: tuple[str, ...], statuses: list[int]
 ) -> None:
-    project = make_project({"test_it.py": SUITE})
+    who, place = account
+    files: dict[str, object] = {"test_it.py": SUITE}
+    project = Project(place / "scratch", files, account=who) if place else make_project(files)
     before = snapshot(project.home)
 
     found, words = run_program(

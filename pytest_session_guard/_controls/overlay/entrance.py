@@ -132,7 +132,7 @@ def resume(overlay: Overlay, plan: OverlayPlan, for_workers: bool = False) -> No
 
     :raises LayerUnavailableError: it cannot follow, and the process must stop: what it writes may land in a throw-away layer.
     """
-    if for_workers and not namespaces.has_capability(namespaces.CAP_SYS_ADMIN):
+    if for_workers and not namespaces.can_hand_down(namespaces.CAP_SYS_ADMIN):
         raise LayerUnavailableError(LAYER, reasons.rights_clause())
     plan = _resolved(plan)
     overlay.resume(plan, _shared_calls(plan))
