@@ -13,6 +13,7 @@ import errno
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -24,10 +25,13 @@ from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing
 from pytest_session_guard._host.identity import identity_from_stat
 
-COPY_ATTEMPTS: Final = 3
+# Seconds before each further attempt at a copy: another run in the same checkout is through with the file by then.
+PAUSES: Final = (0.0, 0.005, 0.02, 0.08, 0.2)
 SQLITE_HEADER: Final = b"SQLite format 3\0"
 SMALLEST_PAGE: Final = 512
 COPY: Final = ".copy"
+
+_sleep: Final = time.sleep  # captured: tests replace it
 
 
 class Preimages:
@@ -222,7 +226,9 @@ class Preimages:
     def _copy_at_rest(
         self, files: Mapping[str, os.stat_result], targets: Mapping[str, str]
     ) -> dict[str, os.stat_result]:
-        for _ in range(COPY_ATTEMPTS):
+        for pause in PAUSES:
+            if pause:
+                _sleep(pause)
             copied: dict[str, os.stat_result] = {}
             moved = False
             for path, found in files.items():

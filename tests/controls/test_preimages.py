@@ -6,6 +6,7 @@ import os
 import sqlite3
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,37 @@ def test_what_is_replaced_while_it_is_kept_is_refused(scene: Scene, removal: boo
     with pytest.raises(PreimageError, match="replaced while"):
         scene.preimages.keep(str(path), found, removal)
     assert list(Path(scene.preimages.directory).iterdir()) == []
+
+
+def test_what_others_write_to_for_a_moment_is_kept(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pytest_session_guard._controls import preimages
+
+    path = put(scene.work / "a")
+    copy_content, written = preimages.copy_content, []
+
+    def write() -> None:
+        started = time.monotonic()
+        while time.monotonic() - started < 0.05:
+            path.write_bytes(b"others")
+            written.append(1)
+
+    others = threading.Thread(target=write)
+
+    def copy_while_others_begin(source: str, target: str) -> tuple[os.stat_result, os.stat_result]:
+        before, after = copy_content(source, target)
+        if not written:
+            others.start()
+            while not written:
+                pass
+            after = path.stat()
+        return before, after
+
+    monkeypatch.setattr(preimages, "copy_content", copy_while_others_begin)
+
+    scene.keep(path)
+    others.join()
+
+    assert parts(scene) == {"a": "copy"}
 
 
 def test_what_is_written_to_all_the_time_is_refused(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
