@@ -118,6 +118,44 @@ def test_a_run_lives_as_long_as_its_controller_holds_the_lock(tmp_path: Path) ->
     assert os.path.exists(f"{path}/lock")
 
 
+@pytest.mark.parametrize("leaves", ["", "closed.json"])
+def test_a_run_that_another_one_looks_at_before_it_has_its_lock_begins_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves: str
+) -> None:
+    make_directory, lookers = directory_module.make_directory, []
+
+    def look_at(path: str) -> None:
+        (Path(path) / "lock").touch()
+        held = threading.Event()
+
+        def look() -> None:
+            with holding(path) as over:
+                held.set()
+                assert over
+                time.sleep(0.05)
+                if leaves:
+                    (Path(path) / leaves).touch()
+
+        lookers.append(threading.Thread(target=look))
+        lookers[0].start()
+        held.wait()
+
+    def make_and_be_seen(path: str) -> None:
+        make_directory(path)
+        if not lookers:
+            look_at(path)
+
+    monkeypatch.setattr(directory_module, "make_directory", make_and_be_seen)
+
+    run = RunDirectory.create(str(tmp_path / "state"))
+    lookers[0].join()
+
+    assert is_alive(run.path)
+    assert os.listdir(run.path) == ["lock"]
+    assert len(run_paths(str(tmp_path / "state"))) == (2 if leaves else 1)
+    run.release()
+
+
 def test_a_run_that_has_no_lock_yet_counts_as_alive(tmp_path: Path) -> None:
     assert is_alive(str(tmp_path))
 

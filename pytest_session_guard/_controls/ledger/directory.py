@@ -21,6 +21,8 @@ from pytest_session_guard._host.fsops import (
 
 RUN_FILE: Final = "run.json"
 LOCK_FILE: Final = "lock"
+LOCK_WAIT_S: Final = 2.0
+CREATE_ATTEMPTS: Final = 5
 
 
 def new_run_id(now_ns: int) -> str:
@@ -48,24 +50,36 @@ class RunDirectory:
         # made: without its lock nobody can tell whether the run lives.
         import filelock  # noqa: F401
 
+        for _ in range(CREATE_ATTEMPTS):
+            try:
+                make_state_directory(state_directory)
+                started_ns = clock_ns(state_directory)
+                run_id = new_run_id(Raw.time_ns())
+                path = f"{state_directory}/runs/{run_id}"
+                make_directory(path)
+            except OSError as problem:
+                raise LedgerError(state_directory, problem.strerror or str(problem)) from problem
+            run = cls(path, run_id, started_ns)
+            run._acquire()
+            if run._is_untouched():
+                return run
+            run.release()
+        raise LedgerError(state_directory, "other runs take each new one for one that was killed")
+
+    def _is_untouched(self) -> bool:
+        """Whether nobody took this run for a killed one and tidied up after it, in the moment before it had its lock."""
         try:
-            make_state_directory(state_directory)
-            started_ns = clock_ns(state_directory)
-            run_id = new_run_id(Raw.time_ns())
-            path = f"{state_directory}/runs/{run_id}"
-            make_directory(path)
-        except OSError as problem:
-            raise LedgerError(state_directory, problem.strerror or str(problem)) from problem
-        run = cls(path, run_id, started_ns)
-        run._acquire()
-        return run
+            return Raw.listdir(self.path) == [LOCK_FILE]
+        except OSError:
+            return False
 
     def _acquire(self) -> None:
         import filelock
 
         lock = filelock.FileLock(f"{self.path}/{LOCK_FILE}", fallback_to_soft=False, mode=0o600, thread_local=False)
         try:
-            lock.acquire(timeout=0)
+            # Another run that begins looks whether this one lives, and holds its lock for that moment.
+            lock.acquire(timeout=LOCK_WAIT_S, poll_interval=0.005)
         except (OSError, filelock.Timeout, NotImplementedError) as problem:
             raise LedgerError(
                 f"{self.path}/{LOCK_FILE}", f"native file locks are not to be had here: {problem}"
