@@ -222,6 +222,42 @@ def test_hard_link_of_real_data_in_the_project_is_no_way_round(make_project: Mak
     assert "another name" in result.stdout
 
 
+@pytest.mark.parametrize("layers", ["auto", "hook"])
+def test_second_name_of_a_new_file_is_no_accident_in_a_home_too_large_to_search(
+    make_project: MakeProject, layers: str
+) -> None:
+    # The search gives up at once, as it does in a home of some hundred thousand files.
+    conftest = "from pytest_session_guard._run import aliases\n\naliases.BUDGET = 0\n"
+    suite = """\
+import os, subprocess
+
+def test_link(tmp_path):
+    (tmp_path / "one").write_text("a")
+    os.link(tmp_path / "one", tmp_path / "two")
+    (tmp_path / "two").write_text("b")
+    assert (tmp_path / "one").read_text() == "b"
+
+def test_link_of_a_child(tmp_path):
+    subprocess.run(["sh", "-c", "echo a > one && ln one two"], cwd=tmp_path, check=True)
+    os.chmod(tmp_path / "one", 0o600)
+    with open(tmp_path / "two", "a") as file:
+        file.write("b")
+
+def test_earlier_link():
+    with open("alias.txt", "a") as file:
+        file.write("b")
+"""
+    project = make_project({"early/hook_budget.py": conftest, "test_it.py": suite})
+    os.link(project.home / ".chat" / "notes.txt", project.root / "alias.txt")
+
+    result = project.run(
+        "-p", "hook_budget", f"--session-guard-layers={layers}", env={"PYTHONPATH": str(project.root / "early")}
+    )
+
+    assert result.changes == {}, result.words
+    assert result.outcomes == {"passed": 2, "failed": 1}, result.words
+
+
 def test_two_runs_at_once_in_one_project_do_not_meet(make_project: MakeProject) -> None:
     suite = """\
 import os, time

@@ -16,7 +16,7 @@ from pytest_session_guard._core.events import Intent, intents_of
 from pytest_session_guard._core.records import Identity, Outcome, Span, Touch
 from pytest_session_guard._core.zones import Action, Decision, Policy, Rule, Standing, Verdict, Zone, decide_by
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._host.identity import birth_ns, identity_from_stat
+from pytest_session_guard._host.identity import birth_ns, identity_from_stat, look
 
 BYTECODE: Final = "the import system caches bytecode there"
 
@@ -152,7 +152,21 @@ class Gate:
         found = target.found
         if found is None or found.st_nlink < 2 or intent.action is not Action.CHANGE or not S_ISREG(found.st_mode):
             return None
-        return None if decision.verdict is Verdict.REFUSE else self.ports.alias(found, self.policy)
+        if decision.verdict is Verdict.REFUSE or self._is_born_since(target.path, found):
+            return None
+        return self.ports.alias(found, self.policy)
+
+    def _is_born_since(self, path: str, found: stat_result) -> bool:
+        """Whether a file is younger than the run, so that none of its names leads to what was there before."""
+        try:
+            identity = look(path).identity
+        except OSError:
+            return False
+        return (
+            identity.inode == found.st_ino
+            and identity.birth_ns is not None
+            and identity.birth_ns >= self.ports.started_ns
+        )
 
     def _refuse(self, event: str, intent: Intent, target: Target, decision: Decision) -> None:
         __tracebackhide__ = True
