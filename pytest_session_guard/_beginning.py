@@ -24,6 +24,8 @@ from pytest_session_guard._usage import usage_errors
 if TYPE_CHECKING:
     from types import FrameType
 
+    from pytest_session_guard._run.session import SessionRun
+
 # Options of pytest and of well-known plugins that name a file or directory to write: attribute and flag.
 OUTPUTS: Final = (
     ("xmlpath", "--junitxml"),
@@ -67,7 +69,17 @@ def begin(config: pytest.Config, settings: Settings, late: str) -> None:
             except OSError as problem:
                 # No file, process or room to be had: nobody knows what stands by now, so nothing may run.
                 raise pytest.UsageError(f"session-guard cannot begin: {problem}") from problem
-            register(config, config.stash[GUARD])
+            run = config.stash[GUARD]
+            # Before the hooks: a conftest or an option that is refused leaves a session that nobody unconfigures.
+            config.add_cleanup(lambda: _leave(run))
+            register(config, run)
+
+
+def _leave(run: SessionRun) -> None:
+    """Pytest stops before it was configured: the next session of this process has a run of its own."""
+    if not run.finished and not run.is_fork:
+        run.exit_status = int(pytest.ExitCode.USAGE_ERROR)
+        run.end()
 
 
 def _request(config: pytest.Config, settings: Settings, late: str, invitation: Invitation | None) -> StartRequest:

@@ -554,3 +554,24 @@ def test_pytest_itself_hands_nothing_back(make_project: MakeProject) -> None:
 
     assert result.status == 1, result.words
     assert (project.root / ".session_guard" / "runs").is_dir()
+
+
+STOPPED = ("'--no-such-option'", "'broken'", "'-p', 'no_such_plugin'")
+
+
+@needs_overlay
+@pytest.mark.parametrize("words", STOPPED)
+def test_session_after_one_that_was_stopped_before_it_began_is_guarded(make_project: MakeProject, words: str) -> None:
+    project = make_project({"test_it.py": SUITE, "broken/conftest.py": "1 / 0\n"})
+    before = snapshot(project.home)
+
+    # The one with the broken conftest shows its traceback, which is none of the program's.
+    statuses, said = run_program(
+        project,
+        f"session('--tb=no', {words})\n"
+        "session('test_it.py::test_python_removes')\n"
+        "session('test_it.py::test_shell_removes')\n",
+    )
+
+    assert differences(before, snapshot(project.home)) == {}, said
+    assert statuses == [4, 1, 1], said
