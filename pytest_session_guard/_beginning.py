@@ -77,9 +77,13 @@ def begin(config: pytest.Config, settings: Settings, late: str) -> None:
 
 def _leave(run: SessionRun) -> None:
     """Pytest stops before it was configured: the next session of this process has a run of its own."""
-    if not run.finished and not run.is_fork:
-        run.exit_status = int(pytest.ExitCode.USAGE_ERROR)
-        run.end()
+    if run.finished or run.is_fork:
+        return
+    problem = sys.exc_info()[1]
+    # A conftest may end the process green, and then what it did before is to make that red.
+    is_green = isinstance(problem, SystemExit) and not problem.code
+    run.exit_status = 0 if is_green else int(pytest.ExitCode.USAGE_ERROR)
+    run.end()
 
 
 def _request(config: pytest.Config, settings: Settings, late: str, invitation: Invitation | None) -> StartRequest:

@@ -125,3 +125,14 @@ def test_status_that_a_conftest_makes_green_at_the_end_is_red_again(make_project
     assert project.run().status == 1
     assert project.run("--session-guard=report").status == 0
     assert project.run("-p", "no:session_guard", report=False).status == 0
+
+
+@pytest.mark.parametrize("end", ["sys.exit()", "sys.exit(0)", "os._exit(0)"])
+def test_conftest_that_ends_the_process_leaves_no_green_run(make_project: MakeProject, end: str) -> None:
+    harm = "import os, subprocess, sys\n\nsubprocess.run('rm ~/.chat/notes.txt', shell=True)\n"
+    project = make_project({"conftest.py": harm + end + "\n", "test_it.py": "def test_it():\n    pass\n"})
+
+    result = project.run()
+
+    assert result.changes == {}
+    assert result.status != 0, result.words
