@@ -16,10 +16,10 @@ def install(session: nox.Session, *more: str) -> None:
 
 
 @nox.session(python=PYTHONS)
-@nox.parametrize("pytest", ["pytest==8.4.*", "pytest"])
-def tests(session: nox.Session, pytest: str) -> None:
-    """The whole suite on each Python, with the oldest and the newest pytest."""
-    install(session, pytest)
+@nox.parametrize("versions", [("pytest==8.4.*", "filelock==3.30.0"), ("pytest", "filelock")], ids=["oldest", "newest"])
+def tests(session: nox.Session, versions: tuple[str, str]) -> None:
+    """The whole suite on each Python, with the oldest and the newest of what it requires."""
+    install(session, *versions)
     session.run("pytest", "-n", "2", *session.posargs)
 
 

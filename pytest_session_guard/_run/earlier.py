@@ -128,6 +128,12 @@ class Earlier:
     told: set[str] = field(default_factory=set)
     asides: list[Touch] = field(default_factory=list)
 
+    def close(self) -> None:
+        """Compare no more."""
+        for one in self.watched:
+            Raw.close(one.fd)
+        self.watched.clear()
+
     def watch(self, found: Iterable[Found]) -> Iterator[str]:
         """Keep the state of what some things lead to.
 

@@ -39,6 +39,22 @@ def guard_exit(run: SessionRun) -> None:
     _wrap_exit(run)
 
 
+def retire(run: SessionRun) -> None:
+    """Another session begins in this process: a last look at what this one saw, and nothing is kept open for it any more."""
+    if not run.finished or run.is_fork or run.is_retired:
+        return
+    run.is_retired = True
+    if not is_gone(run):
+        with run.complaining():
+            run.collect()
+    run.lookout.end()
+    if run.earlier is not None:
+        run.earlier.close()
+        run.earlier = None
+    run.journal.close()
+    run.directory.release()
+
+
 class _LastWord:
     """The exit handler of one run. A forked child inherits it and must not speak for its parent."""
 
@@ -63,7 +79,7 @@ class _LastWord:
         if self._getpid() != run.pid:
             run.settle_made()
             return
-        if run.finished:
+        if run.finished and not run.is_retired:
             before = len(run.touches)
             try:
                 self._tell_survivors(look_once_more(run))

@@ -69,6 +69,7 @@ class SessionRun(GuardRun):
         self._basetemp_marked = not self.places.basetemp
         self.supervised = False
         self.is_handed_back = False
+        self.is_retired = False
         self._is_held = False
         self.forks = Forks(self.current_span)
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)

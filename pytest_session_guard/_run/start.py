@@ -28,7 +28,7 @@ from pytest_session_guard._run.destinations import (
     with_usable_workdirs,
 )
 from pytest_session_guard._run.entering import Introduction, enter_layers, wall_plan
-from pytest_session_guard._run.exit import guard_exit
+from pytest_session_guard._run.exit import guard_exit, retire
 from pytest_session_guard._run.handover import RUN_VARIABLE, Handover, read_policy
 from pytest_session_guard._run.inherited import inherited
 from pytest_session_guard._run.inventory import take_if_needed
@@ -320,6 +320,8 @@ def prepare(request: StartRequest, environ: Mapping[str, str]) -> tuple[Places, 
 
 def _install_hook(run: SessionRun) -> None:
     """Make this run the one that answers for the process; the hook itself is installed once."""
+    for earlier in _Process.current:
+        retire(earlier)
     _Process.current[:] = [run]
     if run.layers["hook"].status != "enforced" or _Process.hooked:
         return

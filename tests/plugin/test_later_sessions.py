@@ -575,3 +575,41 @@ def test_session_after_one_that_was_stopped_before_it_began_is_guarded(make_proj
 
     assert differences(before, snapshot(project.home)) == {}, said
     assert statuses == [4, 1, 1], said
+
+
+@needs_overlay
+def test_many_sessions_keep_little_open(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE})
+
+    statuses, words = run_program(
+        project,
+        "session('test_it.py::test_passes')\n"
+        "before = len(os.listdir('/proc/self/fd'))\n"
+        "for _ in range(14):\n"
+        "    session('test_it.py::test_passes')\n"
+        "print('more', len(os.listdir('/proc/self/fd')) - before)\n",
+    )
+
+    assert statuses == [0] * 15, words
+    # A copy of standard error each, for what comes to light at the very end.
+    (more,) = (int(line.split()[1]) for line in words.splitlines() if line.startswith("more "))
+    assert more <= 14, words
+    assert len(list((project.root / ".session_guard" / "runs").iterdir())) <= 11
+    assert "session-guard: " not in words.rpartition("status 0")[2]
+
+
+@needs_overlay
+def test_what_comes_after_an_earlier_session_is_told_at_the_end(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE})
+
+    statuses, words = run_program(
+        project,
+        "session('test_it.py::test_passes')\n"
+        "subprocess.run(['rm', Path.home() / '.chat' / 'notes.txt'])\n"
+        "session('test_it.py::test_passes')\n",
+    )
+
+    assert statuses == [0, 0], words
+    assert (project.home / ".chat" / "notes.txt").exists()
+    assert words.count("violations after pytest had finished") == 1
+    assert "notes.txt" in words

@@ -163,7 +163,8 @@ def _last_sign_ns(path: str) -> int:
     """When a process of the run last wrote to the ledger; what a later restore or clean wrote does not count."""
     signs = [0]
     for name in Raw.listdir(path):
-        if name in (RUN_FILE, LOCK_FILE) or (name.startswith("journal-") and not name.startswith(AFTERWARDS)):
+        # Not the lock: whoever looks whether the run lives may leave a time on it.
+        if name == RUN_FILE or (name.startswith("journal-") and not name.startswith(AFTERWARDS)):
             found = _lstat(f"{path}/{name}")
             signs.append(0 if found is None else found.st_mtime_ns)
     return max(signs)
