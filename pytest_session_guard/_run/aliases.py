@@ -18,6 +18,8 @@ from pytest_session_guard._run.places import Places
 BUDGET: Final = 300_000  # entries; about a second
 # Where the ledger gives second names to files of the workspace: those are no other place that a write would reach.
 STORES: Final = ("preimages", "aside")
+ANOTHER_NAME: Final = "is another name of a file that existed before this run"
+TOO_LARGE: Final = "has other names, and a guarded place is too large to show that none of them lies there"
 
 
 class AliasSearch:
@@ -30,8 +32,8 @@ class AliasSearch:
         self._left = BUDGET
         self.exhausted = False
 
-    def guarded_alias(self, found: os.stat_result, policy: Policy) -> Rule | None:
-        """The rule of a guarded place that holds another name of this file, if there is one.
+    def guarded_alias(self, found: os.stat_result, policy: Policy) -> tuple[Rule, str] | None:
+        """The rule of a guarded place that holds another name of this file, if there is one, and a clause that says so.
 
         Where the budget ran out before all names were found, the rule of the first place that was not searched.
         """
@@ -42,9 +44,9 @@ class AliasSearch:
                 self._walk(root, policy)
             name = self._names.get(_likeness(found))
             if name is not None:
-                return policy.rule_for(name)
+                return policy.rule_for(name), ANOTHER_NAME
             if self.exhausted and root != "/":
-                return policy.rule_for(root)
+                return policy.rule_for(root), TOO_LARGE
         return None
 
     def _walk(self, root: str, policy: Policy) -> None:

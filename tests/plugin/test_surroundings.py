@@ -256,6 +256,10 @@ def test_earlier_link():
 
     assert result.changes == {}, result.words
     assert result.outcomes == {"passed": 2, "failed": 1}, result.words
+    assert (
+        "alias.txt' has other names, and a guarded place is too large to show that none of them lies there"
+        in result.words
+    )
 
 
 def test_two_runs_at_once_in_one_project_do_not_meet(make_project: MakeProject) -> None:

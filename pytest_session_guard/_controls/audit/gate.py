@@ -40,7 +40,7 @@ class Ports:
     :param report_only: what becomes of a violation that must not be refused: ``contained``, ``preserved`` or, where
         neither is possible, ``refused``.
     :param paired: told of a rename and of a link that are let happen, with both ends, where violations are.
-    :param alias: another name of a file inside a guarded place, if it has one (hard links).
+    :param alias: another name of a file inside a guarded place, if it has one (hard links): its rule and a clause.
     :param span: the test and phase that runs now, as the current thread sees it.
     :param expected: whether refusals are expected at this moment.
     :param project: directory with a trailing slash whose code is the project's.
@@ -56,7 +56,7 @@ class Ports:
     preserve: Callable[[str, stat_result, bool], None]
     report_only: Callable[[Target, Intent], Outcome] | None
     paired: Callable[[str, Target, Target], None] | None
-    alias: Callable[[stat_result, Policy], Rule | None]
+    alias: Callable[[stat_result, Policy], tuple[Rule, str] | None]
     span: Callable[[], Span]
     expected: Callable[[], bool]
     project: str
@@ -125,7 +125,7 @@ class Gate:
             decision = Decision(Verdict.REFUSE, rule, "is a device node of the machine")
         alias = self._alias(intent, target, decision)
         if alias is not None:
-            decision = Decision(Verdict.REFUSE, alias, "is another name of a file that existed before this run")
+            decision = Decision(Verdict.REFUSE, *alias)
         if decision.verdict is Verdict.REFUSE:
             self._refuse(event, intent, target, decision)
         elif decision.verdict is Verdict.PRESERVE and target.found is not None:
@@ -148,7 +148,7 @@ class Gate:
         owned = self.ports.owns(target.path, target.found, target.rule.zone is Zone.SHARED)
         return Standing.OWN if owned else Standing.FOREIGN
 
-    def _alias(self, intent: Intent, target: Target, decision: Decision) -> Rule | None:
+    def _alias(self, intent: Intent, target: Target, decision: Decision) -> tuple[Rule, str] | None:
         found = target.found
         if found is None or found.st_nlink < 2 or intent.action is not Action.CHANGE or not S_ISREG(found.st_mode):
             return None
