@@ -76,8 +76,11 @@ def begin(config: pytest.Config, settings: Settings, late: str) -> None:
 
 
 def _leave(run: SessionRun) -> None:
-    """Pytest stops before it was configured: the next session of this process has a run of its own."""
-    if run.finished or run.is_fork:
+    """Pytest stops before it was configured: the next session of this process has a run of its own.
+
+    Later on the session's own end is waited for: where that never comes, the run's word is not taken.
+    """
+    if run.finished or run.is_fork or run.is_configured:
         return
     problem = sys.exc_info()[1]
     # A conftest may end the process green, and then what it did before is to make that red.

@@ -70,6 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _begin(config, late="started late: activated from a conftest, whose siblings were imported unguarded")
     run = config.stash.get(GUARD, None)
     if run is not None:
+        run.is_configured = True
         zones = config.hook.pytest_session_guard_zones(config=config)
         redirects = config.hook.pytest_session_guard_redirects(config=config)
         with usage_errors():

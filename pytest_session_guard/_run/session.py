@@ -67,7 +67,7 @@ class SessionRun(GuardRun):
         self._told = 0
         self._is_told = False
         self._basetemp_marked = not self.places.basetemp
-        self.supervised = False
+        self.supervised = self.is_configured = False
         self.is_handed_back = False
         self.is_retired = False
         self._is_held = False

@@ -41,6 +41,7 @@ def test_all(session_guard):
     assert mine.exists()
     meet("tried")
     assert theirs.read_text() == OTHER
+    meet("read")
 """
 # Ends first: whatever its end and the start of the next run tidy up, the other one's artifact has to be there.
 LAST = """
