@@ -13,10 +13,12 @@ KEEP_RUNS: Final = 10
 KEEP_BYTES: Final = 2 * 1024**3
 ALIVE: Final = "the run is alive"
 DELETED: Final = "was deleted meanwhile"
+LOCK_FILE: Final = "lock"
+"""In a run's directory: held for as long as the run lives."""
 CLOSED_FILE: Final = "closed.json"
 """In a run's directory: nothing is left to be done."""
 ENDED_FILE: Final = "ended"
-"""In the directory of a run that was killed: made when its last process had gone, by one that saw it go."""
+"""In a run's directory: written to when its last process had gone and nobody had closed it, by one that saw it go."""
 LAST_BREATH_NS: Final = 2_000_000_000
 """So long after its last record a run may have gone on changing what it had made, where nobody saw it go."""
 

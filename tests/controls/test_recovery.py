@@ -846,7 +846,7 @@ def test_clean_keeps_what_was_worked_on_after_the_run(scene: Scene) -> None:
 
 def test_clean_keeps_what_was_worked_on_a_moment_after_somebody_saw_the_run_go(scene: Scene) -> None:
     untouched, edited = (scene.create(scene.store / name) for name in ("untouched.json", "edited.json"))
-    put(Path(scene.directory.path, ENDED_FILE), b"")
+    put(Path(scene.directory.path, ENDED_FILE), b"ended\n")
     edited.write_bytes(b"written by its owner a moment later")
 
     cleaned = clean_run(killed(scene))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.runs import CLOSED_FILE
+from pytest_session_guard._core.runs import CLOSED_FILE, LOCK_FILE
 from pytest_session_guard._host.fsops import (
     Raw,
     clock_ns,
@@ -20,7 +20,6 @@ from pytest_session_guard._host.fsops import (
 )
 
 RUN_FILE: Final = "run.json"
-LOCK_FILE: Final = "lock"
 LOCK_WAIT_S: Final = 2.0
 CREATE_ATTEMPTS: Final = 5
 

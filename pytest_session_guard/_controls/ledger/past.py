@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pytest_session_guard._controls.ledger.directory import LOCK_FILE, RUN_FILE, machine_id
+from pytest_session_guard._controls.ledger.directory import RUN_FILE, machine_id
 from pytest_session_guard._controls.ledger.journal import JournalReader, lock_for_life
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.runs import CLOSED_FILE, DELETED, ENDED_FILE, PastRun
+from pytest_session_guard._core.runs import CLOSED_FILE, DELETED, ENDED_FILE, LOCK_FILE, PastRun
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing, read_file
 
 # Journals of commands that look after a run when it is over.
@@ -172,7 +172,7 @@ def _last_sign_ns(path: str) -> int:
 
 def _seen_ending_ns(path: str) -> int:
     found = _lstat(f"{path}/{ENDED_FILE}")
-    return 0 if found is None else found.st_mtime_ns
+    return found.st_mtime_ns if found is not None and found.st_size else 0
 
 
 def is_closed(run_path: str) -> bool:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final
 
-from ..._core.runs import CLOSED_FILE, ENDED_FILE
+from ..._core.runs import CLOSED_FILE, ENDED_FILE, LOCK_FILE
 from ..._host import mounts, namespaces
 from . import construction
 from .construction import Builder, Construction, Layer
@@ -176,12 +176,26 @@ class Keeper:
         else:
             raise OSError(errno.EBUSY, "another process of the run is watched")
 
+    def make_note(self) -> None:
+        """Make the file that `note_end` writes to: nothing new may appear in a directory that somebody is about to remove."""
+        if not os.path.lexists(f"{os.path.dirname(self._note)}/{LOCK_FILE}"):
+            return  # no run's
+        with suppress(OSError):  # without it nobody sees the run go
+            os.close(os.open(self._note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
     def note_end(self) -> None:
         """The last process that was connected has gone: where nobody closed its run, write down when that was."""
-        own = os.path.dirname(self.plan.scratch)
-        if not os.path.lexists(f"{own}/{CLOSED_FILE}"):
-            with suppress(OSError):  # noted already, or the run's directory is gone
-                os.close(os.open(f"{own}/{ENDED_FILE}", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        if os.path.lexists(f"{os.path.dirname(self._note)}/{CLOSED_FILE}"):
+            return
+        with suppress(OSError):  # the run's directory is gone
+            note_fd = os.open(self._note, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            if not os.fstat(note_fd).st_size:  # noted already
+                os.write(note_fd, b"ended\n")
+            os.close(note_fd)
+
+    @property
+    def _note(self) -> str:
+        return f"{os.path.dirname(self.plan.scratch)}/{ENDED_FILE}"
 
     def forget_door(self) -> None:
         """The process that was watched has ended."""
@@ -235,7 +249,9 @@ class Keeper:
         gone = {path for path, _ in before - after}
         if gone and not alone:
             raise OSError(errno.EBUSY, f"forks share them, and this one would have other ones at {min(gone)!r}")
-        return self._lay_on_top(stack, plan, gone | {path for path, _ in after - before}, namespace_fd, root_fd, gone)
+        self._lay_on_top(stack, plan, gone | {path for path, _ in after - before}, namespace_fd, root_fd, gone)
+        self.make_note()
+        return stack
 
     def _lay_out(self, plan: OverlayPlan) -> Layout:
         return lay_out(plan, construction.survey(locked=self.base.own_users))

@@ -178,6 +178,7 @@ def serve(keeper: Keeper, first: Channel) -> None:
     name = f"session-guard-{os.getpid()}-{os.urandom(8).hex()}"
     listener = Listener(name)
     keeper.address = name
+    keeper.make_note()
     answer(keeper, first, {"ask": "read", "label": MAIN}, [])
     poll = select.poll()
     poll.register(listener.fileno(), select.POLLIN)
