@@ -273,6 +273,7 @@ def _move(parent: OpenDirectory, name: str, target: OpenDirectory, target_name: 
         else:
             copy_content(source, copy)
     except BaseException:
+        # Interrupted or not: a half copy is of no use, and the whole one is where it was.
         with suppress(FileNotFoundError):
             target.unlink(target_name)
         raise
