@@ -126,8 +126,7 @@ class Ownership:
         if self.paths.get(path) == identity:
             return
         self.forget(path)
-        known = self._by_number.setdefault((identity.device, identity.inode), {})
-        known[identity] = known.get(identity, 0) + 1
+        self._count(identity)
         self.paths[path] = identity
 
     def moved(self, source: str, target: str) -> None:
@@ -147,34 +146,55 @@ class Ownership:
                 path, target = self._leaving.popleft()
             except IndexError:
                 return  # another thread took the last one
-            if self._still_there(path):
+            if self._stands(path, self.paths.get(path)):
                 continue
             if target:
                 self._rename(path, target)
             else:
                 self.forget(path)
 
-    def _still_there(self, path: str) -> bool:
+    def _stands(self, path: str, known: Identity | None) -> bool:
+        """Whether the object at ``path`` is the known one, as far as anybody can tell."""
+        if known is None:
+            return False
         try:
             found = Raw.lstat(path)
         except OSError:
             return False
-        known = self.paths.get(path)
-        return known is not None and known.is_same_object(identity_from_stat(path, found)) is not False
+        return known.is_same_object(identity_from_stat(path, found)) is not False
 
     def _rename(self, source: str, target: str) -> None:
-        inside = [path for path in list(self.paths) if path == source or path.startswith(source + "/")]
-        for path in inside:
-            identity = self.paths.get(path)
-            if identity is not None:
-                self._remember(target + path[len(source) :], identity)
-                self.forget(path)
+        # Two names may have been exchanged (`renameat2`): then what stood at the target stands at the source now, and is
+        # ours as before.
+        exchanged = self._stands(source, self.paths.get(target))
+        moves = [(path, target + path[len(source) :]) for path in self._inside(source)]
+        if exchanged:
+            moves += [(path, source + path[len(target) :]) for path in self._inside(target)]
+        known = {path: identity for path, _ in moves if (identity := self.paths.get(path)) is not None}
+        for identity in known.values():
+            self._count(identity)  # at no moment unknown to another thread
+        for path in known:
+            self.forget(path)
+        for path, now in moves:
+            if path in known:
+                self._remember(now, known[path])
+        for identity in known.values():
+            self._discount(identity)
+
+    def _inside(self, top: str) -> list[str]:
+        return [path for path in list(self.paths) if path == top or path.startswith(top + "/")]
 
     def forget(self, path: str) -> None:
         """Forget a path without a record, and its object unless that is known at another path too (hard links)."""
         identity = self.paths.pop(path, None)
-        if identity is None:
-            return
+        if identity is not None:
+            self._discount(identity)
+
+    def _count(self, identity: Identity) -> None:
+        known = self._by_number.setdefault((identity.device, identity.inode), {})
+        known[identity] = known.get(identity, 0) + 1
+
+    def _discount(self, identity: Identity) -> None:
         number = identity.device, identity.inode
         known = self._by_number.get(number, {})
         paths = known.get(identity, 1)

@@ -19,6 +19,7 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Identity, grain_ns
 from pytest_session_guard._host import identity as identity_module
 from pytest_session_guard._host.arrivals import Arrivals
+from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.handles import file_handle
 from pytest_session_guard._host.identity import identity_of
 
@@ -465,6 +466,61 @@ def test_an_artifact_replaced_by_another_is_forgotten(run: Run, tmp_path: Path) 
     assert run.owns(path)
     assert run.ownership.is_own(first) is False
     assert set(run.ownership.paths) == {str(path)}
+
+
+def exchange(one: Path, other: Path) -> None:
+    with OpenDirectory(str(one.parent)) as opened:
+        opened.exchange(one.name, other.name)
+
+
+def test_two_artifacts_that_exchange_their_names_are_both_known(run: Run, tmp_path: Path) -> None:
+    old, new = run.create(tmp_path / "document"), run.create(tmp_path / "beside")
+    run.ownership.settle()
+    identities = identity_of(str(old)), identity_of(str(new))
+    run.ownership.moved(str(new), str(old))
+    exchange(new, old)
+    run.ownership.settle()
+
+    assert run.ownership.paths == {str(new): identities[0], str(old): identities[1]}
+    assert [run.ownership.is_own(identity) for identity in identities] == [True, True]
+
+
+def test_an_exchange_in_a_process_that_was_killed_is_learned(run: Run, tmp_path: Path) -> None:
+    other = Run()
+    old, new = other.create(tmp_path / "document"), other.create(tmp_path / "beside")
+    other.ownership.settle()
+    other.ownership.moved(str(new), str(old))
+    exchange(new, old)
+
+    run.ownership.learn(other.records)
+
+    assert run.ownership.paths == {str(new): identity_of(str(new)), str(old): identity_of(str(old))}
+
+
+def test_directories_that_exchange_their_names_take_everything_below_along(run: Run, tmp_path: Path) -> None:
+    one, other = run.create(tmp_path / "one", directory=True), run.create(tmp_path / "other", directory=True)
+    run.create(one / "a")
+    run.create(other / "b")
+    run.ownership.settle()
+    run.ownership.moved(str(one), str(other))
+    exchange(one, other)
+    run.ownership.settle()
+
+    assert set(run.ownership.paths) == {str(path) for path in (one, one / "b", other, other / "a")}
+    assert run.owns(one / "b")
+    assert run.owns(other / "a")
+
+
+def test_what_comes_to_a_name_that_was_given_up_is_no_exchange(run: Run, tmp_path: Path) -> None:
+    fresh, path = run.create(tmp_path / "fresh"), run.create(tmp_path / "document")
+    run.ownership.settle()
+    run.ownership.moved(str(fresh), str(path))
+    fresh.replace(path)
+    fresh.write_bytes(b"somebody else's")
+    run.ownership.settle()
+
+    assert set(run.ownership.paths) == {str(path)}
+    assert not run.owns(fresh)
 
 
 def test_what_cannot_be_written_down_is_not_begun(tmp_path: Path) -> None:

@@ -59,6 +59,21 @@ def test_zz_dies():
     (STORE / "second.json").write_text("{}")
     os.kill(os.getpid(), signal.SIGKILL)
 """
+DIES_IN_A_TAG = """
+from pytest_session_guard._host.directories import OpenDirectory
+
+def test_zz_dies_in_a_tag(session_guard, monkeypatch):
+    path = STORE / "dying.json"
+    path.write_text("{}")
+    exchange = OpenDirectory.exchange
+
+    def exchange_and_die(opened, name, other):
+        exchange(opened, name, other)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(OpenDirectory, "exchange", exchange_and_die)
+    session_guard.artifact(path)
+"""
 HANGS = """
 def test_zz_hangs():
     (STORE / "hanging.json").write_text("{}")
@@ -127,6 +142,18 @@ def test_a_worker_that_dies_leaves_its_evidence_on_disk(tmp_path: Path) -> None:
     # The first file was recorded when the second was made; of the second only the announcement is on disk.
     assert left_in(tmp_path) == ["second.json"], output
     assert "second.json" in output
+    assert verdict(tmp_path, known) == [], output
+
+
+def test_a_worker_that_dies_in_a_tag_leaves_neither_document(tmp_path: Path) -> None:
+    process = start(tmp_path, SUITE + DIES_IN_A_TAG, ["-n2"])
+    known = before(tmp_path)
+
+    assert process.wait(timeout=120) == 1, (tmp_path / "output").read_text()
+
+    output = (tmp_path / "output").read_text()
+    assert "crashed" in output
+    assert left_in(tmp_path) == [], output
     assert verdict(tmp_path, known) == [], output
 
 
