@@ -120,10 +120,34 @@ class Cleanup:
             with opened:
                 above = f"{directory.rstrip('/')}/"
                 start_ns = self.started_ns(f"{above}{names[0]}")
+                foreign = self._is_foreign(directory)
                 for name in _with_side_files(opened, names):
                     fact = self._fact(opened, name, f"{above}{name}", zone_of, start_ns)
                     if fact is not None:
-                        yield fact
+                        yield fact._replace(foreign_on_way=foreign) if foreign else fact
+
+    def _is_foreign(self, directory: str) -> bool:
+        """Whether root would clean up in somebody's house: a directory of a user who owns neither the place nor the run.
+
+        What another user may change names in is no ground for root to act on. The place is all of one zone, and its owner
+        is that of its topmost directory; what the run made itself may belong to anybody (a test that drops its rights).
+        """
+        if Raw.geteuid is None or Raw.geteuid() != 0:
+            return False
+        zone = self.zone_of(directory)
+        foreign: set[int] = set()
+        owner = 0
+        while zone in REMOVABLE and self.zone_of(directory) is zone:
+            try:
+                owner = Raw.lstat(directory).st_uid
+                if owner and self.artifacts.is_own(look(directory).identity) is not True:
+                    foreign.add(owner)
+            except OSError:
+                return True  # it went, or hides: not known to be anybody's own
+            if directory == "/":
+                break
+            directory = directory.rpartition("/")[0] or "/"
+        return bool(foreign - {owner})
 
     def _unreachable(self, directory: str, names: list[str], problem: OSError) -> Iterator[Fact]:
         if isinstance(problem, FileNotFoundError):

@@ -18,6 +18,7 @@ NOT_TELLABLE = "neither a birth time nor a file handle tells it from a later obj
 OLDER_THAN_RUN = "its {what} time is before the start of the run"
 NOT_ITS_PLACE = "it lies outside the places where the run may remove"
 THROUGH_SYMLINK = "a symlink is on the way to it"
+ANOTHER_USER = "a directory on the way to it belongs to another user"
 CHANGED_LATER = "it was changed after the run had ended"
 UNREADABLE = "what is in it cannot be listed"
 
@@ -39,6 +40,7 @@ class Fact(NamedTuple):
     :param end_ns: the last sign of life of a run that is over; ``None`` while it lives.
     :param zone_allows: the zone is one in which the run may create.
     :param symlink_on_way: a component above it is a symlink now.
+    :param foreign_on_way: the run is root's, and a directory above it belongs to a user whose place this is not.
     """
 
     path: str
@@ -54,6 +56,7 @@ class Fact(NamedTuple):
     end_ns: int | None = None
     zone_allows: bool = False
     symlink_on_way: bool = False
+    foreign_on_way: bool = False
 
 
 class Removal(NamedTuple):
@@ -86,6 +89,8 @@ def missing_proof(fact: Fact) -> str:
         return THROUGH_SYMLINK
     if not fact.zone_allows:
         return NOT_ITS_PLACE
+    if fact.foreign_on_way:
+        return ANOTHER_USER
     if not (fact.recorded or fact.tagged):
         return NOT_RECORDED
     if not fact.tagged and fact.same_object is not True:

@@ -17,6 +17,7 @@ from pytest_session_guard._core.errors import LedgerError, NotCreatedByRunError
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.removal import (
     ANOTHER_OBJECT,
+    ANOTHER_USER,
     NOT_ITS_PLACE,
     NOT_RECORDED,
     NOT_TELLABLE,
@@ -25,6 +26,7 @@ from pytest_session_guard._core.removal import (
     RemovalPlan,
 )
 from pytest_session_guard._host.directories import OpenDirectory
+from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_of
 
 
@@ -147,6 +149,76 @@ def test_a_directory_swapped_for_a_symlink_leads_nowhere(scene: Scene) -> None:
     assert path.exists()
 
 
+class Users:
+    """Root, and directories that belong to others, whoever runs the tests."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.owners: dict[str, int] = {}
+        self.lstat = Raw.lstat
+        monkeypatch.setattr(Raw, "geteuid", lambda: 0)
+        monkeypatch.setattr(Raw, "lstat", self.look)
+
+    def look(self, path: str) -> os.stat_result:
+        found = self.lstat(path)
+        return os.stat_result([*found[:4], self.owners.get(path, 0), *found[5:]])
+
+    def give(self, path: Path, uid: int) -> None:
+        self.owners[str(path)] = uid
+
+
+@pytest.mark.parametrize(
+    ("owners", "stays"),
+    [
+        pytest.param({}, False, id="all-roots"),
+        pytest.param({"store/theirs/inner": 1000}, True, id="the-directory"),
+        pytest.param({"store/theirs": 1000}, True, id="one-above"),
+        pytest.param({"store": 1000, "store/theirs": 1000, "store/theirs/inner": 1000}, False, id="one-users-place"),
+        pytest.param({"store": 1000, "store/theirs/inner": 1000}, False, id="the-users-and-roots"),
+        pytest.param({"store": 1000, "store/theirs": 1001}, True, id="another-users-in-it"),
+        pytest.param({"": 1000}, False, id="above-the-place"),
+    ],
+)
+def test_root_does_not_clean_up_in_another_users_directory(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, owners: dict[str, int], stays: bool
+) -> None:
+    inner = scene.store / "theirs" / "inner"
+    inner.mkdir(parents=True)
+    path = scene.create(inner / "a.json")
+    users = Users(monkeypatch)
+    for name, owner in owners.items():
+        users.give(scene.root / name, owner)
+
+    removed = scene.cleanup.clear_shared()
+
+    assert reasons(removed) == ({"a.json": ANOTHER_USER} if stays else {})
+    assert path.exists() == stays
+    # An ordinary user needs no rule: the kernel asks who owns what.
+    monkeypatch.setattr(Raw, "geteuid", lambda: 1000)
+    assert scene.cleanup.plan_shared().kept == ()
+
+
+def test_root_cleans_up_in_a_directory_that_the_run_made_for_another_user(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = scene.mkdir(scene.store / "made")
+    scene.create(directory / "a.json")
+    Users(monkeypatch).give(directory, 1000)
+
+    removed = scene.cleanup.clear_shared()
+
+    assert (removed.kept, len(removed.removed)) == ((), 2)
+
+
+def test_a_directory_that_went_while_its_owner_is_asked_for_is_nobodys_place(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene.create(scene.store / "a.json")
+    users = Users(monkeypatch)
+    monkeypatch.setattr(Raw, "lstat", lambda path: users.look(path) if path != str(scene.store) else users.look("/no"))
+
+    assert reasons(scene.cleanup.plan_shared()) == {"a.json": ANOTHER_USER}
+
+
 def test_a_directory_goes_only_when_everything_in_it_goes(scene: Scene) -> None:
     directory = scene.mkdir(scene.store / "d")
     scene.create(directory / "own.json")
@@ -167,7 +239,6 @@ def test_a_directory_that_cannot_be_listed_stays(scene: Scene, monkeypatch: pyte
     directory.write_bytes(b"a file now: what was a directory when it was looked at cannot be listed")
 
     from pytest_session_guard._controls.cleanup import _entries
-    from pytest_session_guard._host.directories import OpenDirectory
 
     with OpenDirectory(str(scene.store)) as parent:
         assert fact.entries == frozenset()
@@ -234,8 +305,6 @@ def test_a_file_replaced_after_the_plan_is_put_back(scene: Scene) -> None:
 def test_without_the_second_look_a_file_replaced_after_the_plan_would_be_lost(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_session_guard._host.directories import OpenDirectory
-
     path = scene.create(scene.store / "a.json")
     plan = scene.cleanup.plan_shared()
     path.unlink()
@@ -263,8 +332,6 @@ def test_a_directory_in_place_of_a_file_after_the_plan_is_put_back(scene: Scene)
 def test_what_cannot_go_back_because_its_name_is_taken_stays_in_quarantine_and_is_named(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_session_guard._host.directories import OpenDirectory
-
     path = scene.create(scene.store / "a.json")
     plan = scene.cleanup.plan_shared()
     path.unlink()

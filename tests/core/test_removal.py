@@ -7,6 +7,7 @@ import pytest
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.removal import (
     ANOTHER_OBJECT,
+    ANOTHER_USER,
     CHANGED_LATER,
     NOT_ITS_PLACE,
     NOT_RECORDED,
@@ -64,6 +65,7 @@ def a_file(path: str) -> Fact:
         pytest.param({"identity": Identity(1, 7)}, "", id="no-birth-to-be-old"),
         pytest.param({"zone_allows": False}, NOT_ITS_PLACE, id="elsewhere"),
         pytest.param({"symlink_on_way": True}, THROUGH_SYMLINK, id="symlink"),
+        pytest.param({"foreign_on_way": True}, ANOTHER_USER, id="another-user"),
         pytest.param({"end_ns": START - 1}, CHANGED_LATER, id="changed-after-the-end"),
         pytest.param({"end_ns": START}, "", id="changed-at-the-end"),
         pytest.param({"end_ns": START - 1, "directory": True}, "", id="a-directory-changes-with-its-entries"),
