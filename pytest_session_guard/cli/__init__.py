@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pytest_session_guard._core.errors import SessionGuardError
 from pytest_session_guard.cli import examining, launching, looking_back, reporting, setting_up, verifying
 from pytest_session_guard.cli.console import NOT_DONE, print_error
+from pytest_session_guard.cli.places import no_empty
 
 __all__ = ["main"]
 
@@ -23,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     :returns: 0 fine, 1 violations or refused removals, 2 bad usage, 3 the guard could not do its work.
     """
-    options = build_parser().parse_args(arguments)
+    options = _parsed(build_parser(), arguments)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -35,6 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return NOT_DONE
     return status
+
+
+def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    options, rest = parser.parse_known_args(arguments)
+    # argparse gives a list of positionals nothing when an option stands before it: `restore RUN --dry-run PATH`.
+    late = [word for word in rest if word != "--"]
+    if late and ("paths" not in options or any(word.startswith("-") for word in late)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if late:
+        try:
+            options.paths = [*options.paths, *map(no_empty, late)]
+        except argparse.ArgumentTypeError as problem:
+            parser.error(f"argument PATH: {problem}")
+    return options
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -130,6 +130,42 @@ def test_restore_of_a_path_leaves_the_others(changed: Project) -> None:
     assert (changed.root / "kept.txt").read_text() == "changed by the run"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["latest", "--dry-run", "gone.txt"], id="option-in-between"),
+        pytest.param(["latest", "gone.txt", "--dry-run"], id="option-last"),
+        pytest.param(["--dry-run", "latest", "gone.txt"], id="option-first"),
+        pytest.param(["latest", "--dry-run", "--", "gone.txt"], id="after-two-dashes"),
+    ],
+)
+def test_restore_takes_its_options_wherever_they_stand(looked_at: Project, words: list[str]) -> None:
+    done = guard(looked_at, "restore", *words)
+
+    assert done.returncode == 0, done.stderr
+    assert "gone.txt" in done.stdout
+    assert "kept.txt" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["restore", "latest", "--dryrun", "gone.txt"], "--dryrun", id="unknown-option"),
+        pytest.param(["restore", "latest", "--force", ""], "PATH: is empty", id="empty-path"),
+        pytest.param(["show", "latest", "--dry-run", "gone.txt"], "unrecognized arguments: gone.txt", id="no-paths"),
+    ],
+)
+def test_what_no_command_takes_is_a_usage_error_and_nothing_is_done(
+    looked_at: Project, words: list[str], said: str
+) -> None:
+    before = snapshot(looked_at.root)
+
+    done = guard(looked_at, *words)
+
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert snapshot(looked_at.root) == before
+
+
 def test_restore_of_a_path_that_the_run_did_not_change_says_so(looked_at: Project) -> None:
     done = guard(looked_at, "restore", "latest", "other.txt")
 
