@@ -122,6 +122,14 @@ def read_file(path: str, start: int = 0) -> bytes:
         Raw.close(fd)
 
 
+def lstat_or_none(path: str) -> os.stat_result | None:
+    """What stands at a path, a symlink as itself; ``None`` where nothing does, or it cannot be looked at."""
+    try:
+        return Raw.lstat(path)
+    except OSError:
+        return None
+
+
 def create_file(path: str, content: bytes = b"", mode: int = 0o600) -> None:
     """A new file with this content; never an existing one.
 

@@ -578,6 +578,6 @@ def test_the_size_of_a_run_is_what_its_removal_would_free(run: RunDirectory, tmp
 
 
 def test_what_goes_while_it_is_counted_takes_no_room(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past_module, "_lstat", lambda path: None)
+    monkeypatch.setattr(past_module, "lstat_or_none", lambda path: None)
 
     assert past_module._size_bytes(run.path) == 0

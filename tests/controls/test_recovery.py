@@ -13,17 +13,18 @@ from pathlib import Path
 import pytest
 from artifact_scene import Scene, tree
 
-from pytest_session_guard._controls import recovery
 from pytest_session_guard._controls.ledger import Journal, note_closed, read_run
 from pytest_session_guard._controls.markers import tag
 from pytest_session_guard._controls.recovery import (
-    BESIDE,
     QuarantinePlan,
     Restorer,
     apply_quarantine,
     finish_restoring,
+    moving,
     plan_quarantine,
+    restorer,
 )
+from pytest_session_guard._controls.recovery.aside import BESIDE
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import encode_line
 from pytest_session_guard._core.removal import ANOTHER_OBJECT, CHANGED_LATER
@@ -276,7 +277,7 @@ def test_what_an_application_saves_while_a_hard_linked_file_is_brought_back_stay
     alias.hardlink_to(path)
     scene.keep(path).write_bytes(b"changed")
     run = ended(scene)
-    copy_content = recovery.copy_content
+    copy_content = restorer.copy_content
 
     def copy_while_its_owner_saves(source: str, target: str) -> object:
         copied = copy_content(source, target)
@@ -286,7 +287,7 @@ def test_what_an_application_saves_while_a_hard_linked_file_is_brought_back_stay
             put(scene.work / "new", b"newer").replace(path)
         return copied
 
-    monkeypatch.setattr(recovery, "copy_content", copy_while_its_owner_saves)
+    monkeypatch.setattr(restorer, "copy_content", copy_while_its_owner_saves)
 
     done = restore_run(run)
 
@@ -308,7 +309,7 @@ def test_a_restore_that_was_killed_while_it_wrote_to_a_hard_linked_file_is_taken
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killing:
-        killing.setattr(recovery, "overwrite_content", torn)
+        killing.setattr(restorer, "overwrite_content", torn)
         with pytest.raises(KeyboardInterrupt):
             restore_run(run)
 
@@ -551,7 +552,7 @@ def test_half_a_copy_does_not_stay_on_a_full_disk(scene: Scene, monkeypatch: pyt
         put(Path(target), b"ther")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(recovery, "copy_content", no_room)
+    monkeypatch.setattr(restorer, "copy_content", no_room)
 
     done = restore_run(run)
 
@@ -582,7 +583,7 @@ def test_a_copy_that_came_out_different_is_not_used(scene: Scene, monkeypatch: p
     path = scene.keep(put(scene.work / "a"))
     path.write_bytes(b"changed")
     run = ended(scene)
-    monkeypatch.setattr(recovery, "same_content", lambda one, other: False)
+    monkeypatch.setattr(restorer, "same_content", lambda one, other: False)
 
     done = restore_run(run)
 
@@ -638,7 +639,7 @@ def test_what_stood_there_survives_a_disk_without_room_for_it_aside(
     path = scene.keep(put(other_file_system / "a"))
     path.write_bytes(b"newer")
     run = ended(scene)
-    copy_content = recovery.copy_content
+    copy_content = moving.copy_content
 
     def no_room_aside(source: str, target: str, *arguments: object) -> object:
         if os.path.realpath(os.path.dirname(target)) == f"{run.path}/aside":
@@ -646,7 +647,7 @@ def test_what_stood_there_survives_a_disk_without_room_for_it_aside(
             raise OSError(errno.ENOSPC, "No space left on device")
         return copy_content(source, target)
 
-    monkeypatch.setattr(recovery, "copy_content", no_room_aside)
+    monkeypatch.setattr(moving, "copy_content", no_room_aside)
 
     done = restore_run(run)
 

@@ -13,7 +13,7 @@ from pytest_session_guard._controls.ledger.directory import RUN_FILE, machine_id
 from pytest_session_guard._controls.ledger.journal import JournalReader, lock_for_life
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.runs import CLOSED_FILE, DELETED, ENDED_FILE, LOCK_FILE, PastRun
-from pytest_session_guard._host.fsops import OwnPath, Raw, closing, read_file
+from pytest_session_guard._host.fsops import OwnPath, Raw, closing, lstat_or_none, read_file
 
 # Journals of commands that look after a run when it is over.
 AFTERWARDS: Final = ("journal-restore-", "journal-clean-")
@@ -165,13 +165,13 @@ def _last_sign_ns(path: str) -> int:
     for name in Raw.listdir(path):
         # Not the lock: whoever looks whether the run lives may leave a time on it.
         if name == RUN_FILE or (name.startswith("journal-") and not name.startswith(AFTERWARDS)):
-            found = _lstat(f"{path}/{name}")
+            found = lstat_or_none(f"{path}/{name}")
             signs.append(0 if found is None else found.st_mtime_ns)
     return max(signs)
 
 
 def _seen_ending_ns(path: str) -> int:
-    found = _lstat(f"{path}/{ENDED_FILE}")
+    found = lstat_or_none(f"{path}/{ENDED_FILE}")
     return found.st_mtime_ns if found is not None and found.st_size else 0
 
 
@@ -194,7 +194,7 @@ def _size_bytes(path: str) -> int:
         except FileNotFoundError:
             continue  # deleted meanwhile
         for entry in entries:
-            found = _lstat(entry.path)
+            found = lstat_or_none(entry.path)
             if found is None:
                 continue
             if stat.S_ISDIR(found.st_mode):
@@ -210,12 +210,5 @@ def _other_machine(header: Mapping[str, Any]) -> str:
 
 
 def _is_plain_file(path: str) -> bool:
-    found = _lstat(path)
+    found = lstat_or_none(path)
     return found is not None and stat.S_ISREG(found.st_mode)
-
-
-def _lstat(path: str) -> os.stat_result | None:
-    try:
-        return Raw.lstat(path)
-    except OSError:
-        return None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.fsops import lstat_or_none
 
 from .facts import MODE, Difference, Facts, difference, facts_of, is_directory, is_same_object, pack_all
 from .listing import Listing, digest, joined, list_directory, records_of
@@ -81,7 +81,7 @@ class Manifest:
         self._spool.close()
 
     def _take_root(self, path: str) -> Root:
-        found = _lstat(path)
+        found = lstat_or_none(path)
         start = self._spool.size_bytes
         if found is not None and stat.S_ISDIR(found.st_mode):
             self._take_tree(path, found.st_dev)
@@ -145,7 +145,7 @@ class Manifest:
         return found
 
     def _compare_root(self, root: Root) -> Iterator[Difference]:
-        now = _lstat(root.path)
+        now = lstat_or_none(root.path)
         moved = next((path for path, was in root.ancestors if _identity(path) != was), None)
         if root.facts is None:
             if now is not None:
@@ -238,12 +238,5 @@ def _ancestors(path: str) -> tuple[tuple[str, tuple[int, int] | None], ...]:
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    found = _lstat(path)
+    found = lstat_or_none(path)
     return None if found is None else (found.st_dev, found.st_ino)
-
-
-def _lstat(path: str) -> os.stat_result | None:
-    try:
-        return Raw.lstat(path)
-    except OSError:
-        return None
