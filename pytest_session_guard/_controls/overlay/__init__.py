@@ -25,6 +25,14 @@ What a test can notice inside:
   where it failed with EPERM. uid, gid, own files and `chown` to oneself are as ever.
 - root: all ids, owners and set-uid programs are as ever, but CAP_SYS_ADMIN and CAP_SYS_PTRACE are gone: mounting,
   ``unshare`` without a user namespace and attaching to processes of other users fail (EPERM).
+
+In the run's processes: `entrance` (enter, attach, probe) · `handle` (what one who stands inside asks and reads) · `changes` and
+`comparison` (what an upper layer holds) · `missing` (protected roots that were not there).
+In the process beside it: `service` (starts, answers, ends) · `keeper` (what it knows) · `base` (the disk as it was) · `pristine`
+(views for one test) · `unheard` and `custody` (calls that leave no trace, and those that are refused) · `door` (the last word) ·
+`end_note` (when the run went).
+Both: `layout` (a plan as mounts) · `construction` (the mounts made) · `joining` (namespaces) · `wire` (messages) · `reasons`
+(why not).
 """
 
 from __future__ import annotations
@@ -32,10 +40,10 @@ from __future__ import annotations
 from .changes import Change
 from .entrance import attach, call_keeper, enter, probe, resume, sweep_leftovers, tell_keeper, witness_places
 from .handle import Overlay
-from .keeper import MAIN
 from .layout import OverlayPlan
 from .service import Ahead
 from .unheard import Try
+from .wire import MAIN
 
 __all__ = [
     "MAIN",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -36,6 +38,11 @@ class Layer:
     upper_fd: int
     lower_fd: int
     root_rights: tuple[int, int, int]
+
+    def close(self) -> None:
+        """Let go of both trees."""
+        os.close(self.upper_fd)
+        os.close(self.lower_fd)
 
 
 @dataclass
@@ -116,18 +123,29 @@ def mount_memory(scratch: str, size_bytes: int | None = None) -> None:
 
 
 class Builder:
-    """Turns a layout into mounts, in two steps that may happen in two namespaces of one owner."""
+    """Turns a layout into mounts, in two steps that may happen in two namespaces of one owner: `holding`, `assemble`."""
 
     def __init__(self, plan: OverlayPlan, layout: Layout, place: UpperPlace) -> None:
         self.plan, self.layout, self.place = plan, layout, place
         self.result = Construction()
         self._trees: dict[str, int] = {}
 
-    def take_hold(self) -> None:
-        """Copy, detached, every tree that the mounts to come will show or hide, where the real disk is to be seen.
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Inside, every tree that the mounts to come will show or hide is held; to be entered where the real disk is seen.
 
         :raises OSError: one is gone, or the kernel refused.
         """
+        try:
+            self._take_hold()
+            yield
+        finally:
+            # Those that no mount has used.
+            for tree_fd in self._trees.values():
+                os.close(tree_fd)
+            self._trees.clear()
+
+    def _take_hold(self) -> None:
         for step in self.layout.steps:
             place = os.path.dirname(step.path) if step.role == "cover" and step.kind != "directory" else step.path
             self._trees[step.path] = mounts.clone_tree(place, follow=step.kind != "link")
@@ -156,12 +174,6 @@ class Builder:
         finally:
             os.close(store_fd)
         return self.result
-
-    def let_go(self) -> None:
-        """Drop the copies that were not used."""
-        for tree_fd in self._trees.values():
-            os.close(tree_fd)
-        self._trees.clear()
 
     def _open_store(self) -> int:
         path = self.plan.scratch
@@ -299,6 +311,21 @@ def mount_overlay(inside: str, target: str, place: UpperPlace) -> None:
         options += ",volatile"
     flags = os.statvfs(f"{inside}/lower").f_flag & _PASSED_MOUNT_FLAGS
     mounts.mount("overlay", target, "overlay", mounts.NOATIME | flags, options)
+
+
+def remove_store_at(path: str) -> None:
+    """Remove upper layers of ours from the disk; those in memory go by themselves.
+
+    :param path: as in `Construction.store`.
+    :raises OSError: something in them cannot be removed.
+    """
+    if not path:
+        return
+    scratch_fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        remove_store(os.path.basename(path), scratch_fd)
+    finally:
+        os.close(scratch_fd)
 
 
 def remove_store(name: str, directory_fd: int) -> None:

@@ -12,11 +12,11 @@ from ..._core.errors import LayerUnavailableError
 from ..._host import mounts, namespaces, seccomp
 from ..._host.identity import resolve_missing
 from ..._host.support import ProbeResult, tried_in_child
-from . import construction, keeper, reasons, service
+from . import construction, joining, reasons, service
+from .base import UNUSED
 from .handle import LAYER, Overlay
-from .keeper import MAIN
 from .layout import OverlayPlan
-from .wire import Channel
+from .wire import MAIN, Channel
 
 ALWAYS_WRITABLE: Final = ("/dev", "/proc")
 # Left to the read-only disk: programs and libraries, which must stay fast; sockets and locks of services; no disks.
@@ -119,7 +119,7 @@ def _join(own_users: bool, descriptors: list[int], before: str) -> None:
         else:
             # With other threads the working directory and the root are shared, and cannot move for one alone.
             namespaces.unshare(namespaces.SHARED_FS)
-        keeper.enter_mounts(descriptors[0], descriptors[1])
+        joining.enter_mounts(descriptors[0], descriptors[1])
         entered = True
         # Joining put us on the root; a working directory kept from before would lead out.
         os.chdir(before)
@@ -201,16 +201,16 @@ def _trial() -> str:
     """Make a namespace and an overlay in it; all of it goes with the process."""
     step = reasons.ENTERING
     try:
-        keeper.leave()
+        joining.leave()
         step = reasons.MOUNTING
         mounts.make_private("/")
-        place = construction.choose_upper_place(keeper.UNUSED)
+        place = construction.choose_upper_place(UNUSED)
         mounts.freeze("/")
-        construction.mount_memory(keeper.UNUSED)
+        construction.mount_memory(UNUSED)
         for name in ("lower", "upper", "work", "seen"):
-            os.mkdir(f"{keeper.UNUSED}/{name}", 0o700)
+            os.mkdir(f"{UNUSED}/{name}", 0o700)
         step = reasons.BUILDING
-        construction.mount_overlay(keeper.UNUSED, f"{keeper.UNUSED}/seen", place)
+        construction.mount_overlay(UNUSED, f"{UNUSED}/seen", place)
     except OSError as problem:
         return reasons.failure_clause(step, problem.errno or 0, problem.strerror or str(problem))
     return "fine"

@@ -12,13 +12,13 @@ from ..._core.errors import LayerUnavailableError
 from ..._core.zones import is_within
 from ..._host import namespaces
 from ..._host.identity import resolve_missing
-from . import keeper, reasons
+from . import joining, reasons
 from .changes import Change, LayerReader
 from .construction import Layer
 from .layout import OverlayPlan, ancestors
 from .missing import MissingRoots
 from .unheard import Hearing, Try
-from .wire import Channel
+from .wire import MAIN, Channel
 
 LAYER: Final = "overlay"
 # What undoes the walls: mounting, and the view of processes outside through /proc/PID/root.
@@ -59,7 +59,7 @@ class Overlay:
         self.label: str = answer["label"]
         self.missing: tuple[str, ...] = tuple(answer["uncovered"])
         # What appears there all processes of the run see alike; one of them is to tell it.
-        self._missing.watch(self.missing if self.label == keeper.MAIN else ())
+        self._missing.watch(self.missing if self.label == MAIN else ())
         self.silent: tuple[str, ...] = tuple(answer["silent"])
         self.absent: tuple[str, ...] = tuple(answer["absent"])
         clauses = (self._note, reasons.shortfall_clause(answer["shortfalls"], self.missing, answer["loose"]))
@@ -112,7 +112,7 @@ class Overlay:
     def is_around_here(self) -> bool:
         """Whether this thread stands in these layers."""
         try:
-            return os.stat(keeper.OWN_NAMESPACES.format("mnt")).st_ino == os.fstat(self._namespace_fd).st_ino
+            return os.stat(joining.OWN_NAMESPACES.format("mnt")).st_ino == os.fstat(self._namespace_fd).st_ino
         except OSError:
             return False  # whoever closed the descriptors knows of nothing that it could go on with
 
@@ -264,7 +264,7 @@ class Overlay:
             # A fork of the process that kept the right has it in reserve only.
             namespaces.use_permitted_capabilities()
             namespaces.unshare(namespaces.SHARED_FS)
-            keeper.enter_mounts(descriptors[0], descriptors[1])
+            joining.enter_mounts(descriptors[0], descriptors[1])
         except OSError as problem:
             raise LayerUnavailableError(LAYER, f"no layer of its own for {label}: {problem.strerror}") from problem
         os.chdir(before)
@@ -312,7 +312,7 @@ class Overlay:
             # A forked child must not share its parent's conversation.
             self._channel, self._pid = Channel.connected(self.address), os.getpid()
         before = os.getcwd()
-        here, root = keeper.open_own_namespace("mnt"), keeper.open_root()
+        here, root = joining.open_own_namespace("mnt"), joining.open_root()
         try:
             answer = self._channel.ask(request, [here, root])
         finally:

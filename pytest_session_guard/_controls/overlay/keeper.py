@@ -16,24 +16,20 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Final
 
-from ..._core.runs import CLOSED_FILE, ENDED_FILE, LOCK_FILE
-from ..._host import mounts, namespaces
+from ..._host import mounts
 from . import construction
+from .base import Base
 from .construction import Builder, Construction, Layer
 from .door import Door
+from .end_note import make_end_note
+from .joining import open_own_namespace, open_root
 from .layout import Layout, OverlayPlan, Surroundings, lay_out
+from .pristine import PristineViews
 from .unheard import Ear
-
-MAIN: Final = "main"
-# A directory for mounts of a moment in a namespace that nobody else sees.
-UNUSED: Final = "/proc"
-# Of the thread, not of the process: a worker on another host may run in another one than the first.
-OWN_NAMESPACES: Final = "/proc/thread-self/ns/{}"
+from .wire import MAIN
 
 
 @dataclass
@@ -51,36 +47,6 @@ class Stack:
     scratch: str
 
 
-@dataclass(frozen=True)
-class Base:
-    """The namespace in which the disk is as it was.
-
-    :param own_users: it has a user namespace of its own.
-    :param root_fd: the root directory there: not that of the namespace under ``chroot``.
-    :param before: the rights from before it was made.
-    :param place: where upper layers can lie.
-    :param disk: what it shows as yet.
-    """
-
-    own_users: bool
-    namespace_fd: int
-    root_fd: int
-    before: namespaces.Capabilities
-    place: construction.UpperPlace
-    disk: Surroundings
-
-
-def take_as_base(own_users: bool, before: namespaces.Capabilities) -> Base:
-    """Keep the mount namespace that this process is in, a fresh one, as the base.
-
-    :raises OSError: the kernel refused a mount.
-    """
-    mounts.make_private("/")
-    place = construction.choose_upper_place(UNUSED)
-    disk = construction.survey(locked=own_users)
-    return Base(own_users, open_own_namespace("mnt"), open_root(), before, place, disk)
-
-
 @dataclass
 class Keeper:
     """What the keeper knows."""
@@ -89,15 +55,23 @@ class Keeper:
     base: Base
     address: str = ""
     stacks: list[Stack] = field(default_factory=list)
-    pristine_stores: dict[str, list[str]] = field(default_factory=dict)
     further_stores: list[str] = field(default_factory=list)
     ear: Ear | None = None
     door: Door | None = None
+    pristine: PristineViews = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pristine = PristineViews(self.base)
 
     @property
     def place(self) -> construction.UpperPlace:
         """Where upper layers lie."""
         return self.base.place if self.plan.upper == "auto" else self.plan.upper
+
+    @property
+    def run_directory(self) -> str:
+        """Where the run keeps what it writes down."""
+        return os.path.dirname(self.plan.scratch)
 
     def build_stack(self, label: str, disk: Surroundings | None = None) -> Stack:
         """Build the plan's layout in a fresh copy of the base.
@@ -105,22 +79,13 @@ class Keeper:
         :param disk: as it was seen a moment ago.
         :raises OSError: the kernel refused; the copy is gone again.
         """
-        layout = lay_out(self.plan, disk or construction.survey(locked=self.base.own_users))
+        layout = lay_out(self.plan, disk or self.base.survey())
         builder = Builder(self.plan, layout, self.place)
-        try:
-            builder.take_hold()
-            namespaces.unshare(namespaces.MOUNTS)
-            try:
-                if layout.read_only:
-                    mounts.freeze("/")
-                built = builder.assemble()
-                stack = Stack(
-                    self._unused(label), built, open_own_namespace("mnt"), open_root(), layout, self.plan.scratch
-                )
-            finally:
-                self.return_to_base()
-        finally:
-            builder.let_go()
+        with builder.holding(), self.base.copied():
+            if layout.read_only:
+                mounts.freeze("/")
+            built = builder.assemble()
+            stack = Stack(self._unused(label), built, open_own_namespace("mnt"), open_root(), layout, self.plan.scratch)
         self.stacks.append(stack)
         return stack
 
@@ -165,37 +130,15 @@ class Keeper:
         :param stderr_fd: where to say what came of it; ``None`` to let it go.
         :raises OSError: it cannot be watched, or a layer cannot be read.
         """
-        own = os.path.dirname(self.plan.scratch)
         if stderr_fd is None:
             if self.door is not None and self.door.pid == pid:
                 self.door.open()
         elif self.door is None:
-            self.door = Door(pid, stderr_fd, self.layers, own)
+            self.door = Door(pid, stderr_fd, self.layers, self.run_directory)
         elif self.door.pid == pid:
-            self.door.shut(stderr_fd, own)
+            self.door.shut(stderr_fd, self.run_directory)
         else:
             raise OSError(errno.EBUSY, "another process of the run is watched")
-
-    def make_note(self) -> None:
-        """Make the file that `note_end` writes to: nothing new may appear in a directory that somebody is about to remove."""
-        if not os.path.lexists(f"{os.path.dirname(self._note)}/{LOCK_FILE}"):
-            return  # no run's
-        with suppress(OSError):  # without it nobody sees the run go
-            os.close(os.open(self._note, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-    def note_end(self) -> None:
-        """The last process that was connected has gone: where nobody closed its run, write down when that was."""
-        if os.path.lexists(f"{os.path.dirname(self._note)}/{CLOSED_FILE}"):
-            return
-        with suppress(OSError):  # the run's directory is gone
-            note_fd = os.open(self._note, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            if not os.fstat(note_fd).st_size:  # noted already
-                os.write(note_fd, b"ended\n")
-            os.close(note_fd)
-
-    @property
-    def _note(self) -> str:
-        return f"{os.path.dirname(self.plan.scratch)}/{ENDED_FILE}"
 
     def forget_door(self) -> None:
         """The process that was watched has ended."""
@@ -245,16 +188,13 @@ class Keeper:
                 links=_joined(more.links, self.plan.links),
             )
         before = {(step.path, step.role) for step in stack.layout.steps}
-        after = {(step.path, step.role) for step in self._lay_out(plan).steps}
+        after = {(step.path, step.role) for step in lay_out(plan, self.base.survey()).steps}
         gone = {path for path, _ in before - after}
         if gone and not alone:
             raise OSError(errno.EBUSY, f"forks share them, and this one would have other ones at {min(gone)!r}")
         self._lay_on_top(stack, plan, gone | {path for path, _ in after - before}, namespace_fd, root_fd, gone)
-        self.make_note()
+        make_end_note(self.run_directory)
         return stack
-
-    def _lay_out(self, plan: OverlayPlan) -> Layout:
-        return lay_out(plan, construction.survey(locked=self.base.own_users))
 
     def _lay_on_top(
         self,
@@ -270,28 +210,20 @@ class Keeper:
         :param fresh: where something other is to be mounted than before.
         :param stale: where what is mounted is to go.
         """
-        layout = self._lay_out(plan)
+        layout = lay_out(plan, self.base.survey())
         # What lay below a new place is hidden by it, so it is mounted on top again.
         steps = tuple(s for s in layout.steps if any(s.path == path or s.path.startswith(path + "/") for path in fresh))
         builder = Builder(plan, Layout(steps), self.place)
-        try:
-            builder.take_hold()
-            enter_mounts(namespace_fd, root_fd)
-            try:
-                for path in sorted(stale, key=len, reverse=True):
-                    _detach_if_there(path)
-                built = builder.assemble()
-            finally:
-                self.return_to_base()
-        finally:
-            builder.let_go()
+        with builder.holding(), self.base.left_for(namespace_fd, root_fd):
+            for path in sorted(stale, key=len, reverse=True):
+                _detach_if_there(path)
+            built = builder.assemble()
         self.plan = plan
         self.further_stores.append(built.store)
         stack.layout = layout
         for layer in [layer for layer in stack.built.layers if layer.path in stale]:
             stack.built.layers.remove(layer)
-            os.close(layer.upper_fd)
-            os.close(layer.lower_fd)
+            layer.close()
         stack.built.layers += built.layers
         stack.built.shortfalls += built.shortfalls
         stack.built.loose += built.loose
@@ -302,74 +234,13 @@ class Keeper:
 
         :raises OSError: the kernel refused.
         """
-        os.stat(path)
-        layout = self._layout_of(path)
-        builder = Builder(self.plan, layout, self.place)
-        try:
-            builder.take_hold()
-            enter_mounts(namespace_fd, root_fd)
-            try:
-                built = builder.assemble()
-            finally:
-                self.return_to_base()
-        finally:
-            builder.let_go()
-        for layer in built.layers:
-            os.close(layer.upper_fd)
-            os.close(layer.lower_fd)
-        self.pristine_stores.setdefault(path, []).append(built.store)
-        if built.shortfalls:
-            self.hide_pristine(path, namespace_fd, root_fd)
-            raise OSError(0, built.shortfalls[0][1], path)
-
-    def _layout_of(self, path: str) -> Layout:
-        """The mounts of the plan at and below `path`, with an overlay on `path` itself."""
-        beneath = path.rstrip("/") + "/"
-        plan = OverlayPlan(
-            tuple(place for place in self.plan.writable if place.startswith(beneath)),
-            (path, *(root for root in self.plan.overlaid if root.startswith(beneath))),
-            self.plan.scratch,
-        )
-        layout = self._lay_out(plan)
-        return Layout(tuple(step for step in layout.steps if step.path == path or step.path.startswith(beneath)))
-
-    def hide_pristine(self, path: str, namespace_fd: int, root_fd: int) -> None:
-        """Take the overlay that `show_pristine` put on `path` away, with all that was changed in it.
-
-        :raises OSError: there is none.
-        """
-        store = self.pristine_stores[path].pop()
-        enter_mounts(namespace_fd, root_fd)
-        try:
-            mounts.detach(path)
-        finally:
-            self.return_to_base()
-        self.remove_store(store)
-
-    def is_pristine(self, path: str) -> bool:
-        """Whether `show_pristine` has put an overlay on a path, or above it, in any namespace of the run."""
-        shown = (place for place, stores in self.pristine_stores.items() if stores)
-        return any(path == place or path.startswith(place.rstrip("/") + "/") for place in shown)
-
-    def remove_store(self, store: str) -> None:
-        """Remove upper layers of ours from the disk; those in memory go by themselves."""
-        if not store:
-            return
-        scratch_fd = os.open(os.path.dirname(store), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            construction.remove_store(os.path.basename(store), scratch_fd)
-        finally:
-            os.close(scratch_fd)
+        self.pristine.show(path, self.plan, self.place, namespace_fd, root_fd)
 
     def close(self) -> None:
         """Remove what lies on the disk; for when nobody is left to ask for it."""
         stores = (stack.built.store for stack in self.stacks)
-        for store in chain(stores, self.further_stores, *self.pristine_stores.values()):
-            self.remove_store(store)
-
-    def return_to_base(self) -> None:
-        """Go back to the base namespace, and to its root directory."""
-        enter_mounts(self.base.namespace_fd, self.base.root_fd)
+        for store in chain(stores, self.further_stores, self.pristine.stores()):
+            construction.remove_store_at(store)
 
 
 def _detach_if_there(path: str) -> None:
@@ -383,43 +254,3 @@ def _detach_if_there(path: str) -> None:
 
 def _joined(first: Iterable[str], further: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *further)))
-
-
-def open_own_namespace(name: str) -> int:
-    """A descriptor of a namespace of this thread."""
-    return os.open(OWN_NAMESPACES.format(name), os.O_RDONLY | os.O_CLOEXEC)
-
-
-def open_root() -> int:
-    """A descriptor of this process's root directory."""
-    return os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def enter_mounts(namespace_fd: int, root_fd: int) -> None:
-    """Join a mount namespace, and take the directory that is its users' root as root.
-
-    :raises OSError: the kernel refused the namespace, and nothing is entered; or the root, which leaves this process
-        on the namespace's own.
-    """
-    namespaces.join(namespace_fd, namespaces.MOUNTS)
-    wanted, now = os.fstat(root_fd), os.stat("/")
-    if (wanted.st_dev, wanted.st_ino) != (now.st_dev, now.st_ino):
-        os.fchdir(root_fd)
-        os.chroot(".")
-
-
-def leave() -> bool:
-    """Leave the mount namespace, and the user namespace as well where the right is missing otherwise.
-
-    :returns: whether a user namespace was made.
-    :raises OSError: neither is allowed.
-    """
-    uid, gid = os.geteuid(), os.getegid()
-    if namespaces.has_capability(namespaces.CAP_SYS_ADMIN):
-        namespaces.unshare(namespaces.MOUNTS)
-        return False
-    # A process that took its user without starting a program anew may not write its own /proc files.
-    namespaces.make_dumpable()
-    namespaces.unshare(namespaces.USERS | namespaces.MOUNTS)
-    namespaces.map_own_ids(uid, gid)
-    return True

@@ -11,12 +11,15 @@ from typing import Any, Final, NoReturn
 
 from ..._host import namespaces
 from ..._host.fsops import Raw
+from .base import Base, take_as_base
 from .custody import Custody
-from .keeper import MAIN, Base, Keeper, Stack, leave, open_own_namespace, take_as_base
+from .end_note import make_end_note, note_end
+from .joining import leave, open_own_namespace
+from .keeper import Keeper, Stack
 from .layout import OverlayPlan
 from .reasons import BUILDING, ENTERING, MOUNTING
 from .unheard import Ear
-from .wire import Channel, Listener
+from .wire import MAIN, Channel, Listener
 
 _START_TIMEOUT_S: Final = 20.0
 
@@ -178,7 +181,7 @@ def serve(keeper: Keeper, first: Channel) -> None:
     name = f"session-guard-{os.getpid()}-{os.urandom(8).hex()}"
     listener = Listener(name)
     keeper.address = name
-    keeper.make_note()
+    make_end_note(keeper.run_directory)
     answer(keeper, first, {"ask": "read", "label": MAIN}, [])
     poll = select.poll()
     poll.register(listener.fileno(), select.POLLIN)
@@ -202,7 +205,7 @@ def serve(keeper: Keeper, first: Channel) -> None:
                 poll.unregister(descriptor)
                 channels.pop(descriptor).close()
                 if not channels:
-                    keeper.note_end()
+                    note_end(keeper.run_directory)
             else:
                 for further in keeper.further_descriptors():
                     poll.register(further, select.POLLIN)
@@ -264,7 +267,7 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             send_stack(keeper, channel, keeper.resume(request["label"], plan, request["alone"], *descriptors))
         case "listen":
             if descriptors:
-                custody = Custody(keeper.is_pristine)
+                custody = Custody(keeper.pristine.holds)
                 keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend, custody)
             channel.send({}, [] if keeper.ear is None else [keeper.ear.counter_fd])
         case "hold" | "let go" as wish:
@@ -277,7 +280,7 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             keeper.show_pristine(request["path"], *descriptors)
             channel.send({})
         case "hide":
-            keeper.hide_pristine(request["path"], *descriptors)
+            keeper.pristine.hide(request["path"], *descriptors)
             channel.send({})
         case other:
             raise LookupError(f"no such request: {other!r}")

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+# The stack that the run began in; the others have the names of workers.
+MAIN: Final = "main"
 # SCM_MAX_FD is 253: a kernel refuses more in one message.
 _FDS_PER_MESSAGE: Final = 200
 _MESSAGE_BYTES: Final = 1 << 20
