@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.handover import Handover, read_policy
-from pytest_session_guard._run.session import SessionRun
 from pytest_session_guard._run.walls import (
     Layer,
     WallPlan,
@@ -26,6 +25,7 @@ from pytest_session_guard._run.walls import (
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Ahead, Overlay
+    from pytest_session_guard._run.session import SessionRun
 
 LAUNCH_VARIABLE: Final = "SESSION_GUARD_LAUNCH"
 

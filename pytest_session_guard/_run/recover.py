@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
-from pytest_session_guard._controls.ledger import Journal, holding, note_closed, read_run, run_paths
+from pytest_session_guard._controls.ledger import Journal, holding, note_closed, read_run
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._controls.recovery import (
     QuarantinePlan,
@@ -33,10 +33,10 @@ from pytest_session_guard._core.restoring import (
     side_files,
     torn_paths,
 )
-from pytest_session_guard._core.runs import ALIVE, DELETED, PastRun, RecordedArtifacts, quarantined_paths
+from pytest_session_guard._core.runs import ALIVE, PastRun, RecordedArtifacts, quarantined_paths
 from pytest_session_guard._core.zones import Zone, is_within
 from pytest_session_guard._host.identity import identity_of
-from pytest_session_guard._run.tidying import unfinished_runs
+from pytest_session_guard._run.past import unfinished_runs
 
 UNCERTAIN: Final = "its creation was announced, but the run died before it saw which object it had made"
 ZONES_UNKNOWN: Final = "the run died before it wrote down its zones"
@@ -63,27 +63,6 @@ class LateJournal:
         if self._journal is None:
             self._journal = Journal(self._run_directory, self._label)
         self._journal.append(record)
-
-
-def list_runs(state_directory: str) -> list[PastRun]:
-    """All runs that the ledger holds, oldest first.
-
-    :raises LedgerError: it cannot be listed.
-    """
-    return [run for run in map(read_run, run_paths(state_directory)) if run.foreign != DELETED]
-
-
-def find_run(state_directory: str, name: str) -> PastRun:
-    """The run of that id, or of an id that begins so; ``last`` is the newest.
-
-    :raises LedgerError: there is none, or more than one.
-    """
-    paths = run_paths(state_directory)
-    found = paths[-1:] if name == "last" else [path for path in paths if path.rpartition("/")[2].startswith(name)]
-    if len(found) != 1:
-        count = "no run" if not found else f"{len(found)} runs"
-        raise LedgerError(f"{state_directory}/runs", f"holds {count} whose id begins with {name!r}")
-    return read_run(found[0])
 
 
 # Restore

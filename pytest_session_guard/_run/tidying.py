@@ -9,24 +9,11 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from pytest_session_guard._controls.ledger import holding, is_closed, read_run, room_bytes, run_paths
+from pytest_session_guard._controls.ledger import holding, read_run, room_bytes, run_paths
 from pytest_session_guard._controls.retention import remove_run_directory
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.runs import ALIVE, KEEP_BYTES, KEEP_RUNS, PastRun, plan_retention
-
-
-def unfinished_runs(state_directory: str) -> list[PastRun]:
-    """Runs that were killed and that nobody has cleaned up after.
-
-    :raises LedgerError: the ledger cannot be listed.
-    """
-    open_runs = (_glance(path) for path in run_paths(state_directory) if not is_closed(path))
-    return [read_run(run.path) for run in open_runs if not (run.closed or run.alive or run.foreign)]
-
-
-def _glance(path: str) -> PastRun:
-    """A run without its records, which take their time."""
-    return read_run(path, with_records=False)
+from pytest_session_guard._run.past import glance, unfinished_runs
 
 
 def prunable_runs(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KEEP_BYTES) -> list[PastRun]:
@@ -36,7 +23,7 @@ def prunable_runs(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: 
     if sum(map(room_bytes, paths[beyond:])) <= keep_bytes:
         # Their number alone decides.
         paths, keep_runs = paths[:beyond], 0
-    chosen = plan_retention(map(_glance, paths), keep_runs, keep_bytes)
+    chosen = plan_retention(map(glance, paths), keep_runs, keep_bytes)
     return [run for run in (read_run(one.path) for one in chosen) if not run.obstacle]
 
 

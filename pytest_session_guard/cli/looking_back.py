@@ -51,10 +51,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def list_runs(options: argparse.Namespace) -> int:
     """``runs``: a line each, oldest first."""
-    from pytest_session_guard._run import recover
+    from pytest_session_guard._run import past
 
     state = ledger_of(options)
-    found = recover.list_runs(state)
+    found = past.list_runs(state)
     if options.json:
         say_json([_as_json(run) for run in found])
     else:
@@ -92,7 +92,7 @@ def restore_run(options: argparse.Namespace) -> int:
 
 def clean_runs(options: argparse.Namespace) -> int:
     """``clean [RUN]``: 1 when something of a killed run had to stay, 3 when a ledger's word cannot be taken."""
-    from pytest_session_guard._run.tidying import unfinished_runs
+    from pytest_session_guard._run.past import unfinished_runs
 
     runs = [find_run(options)] if options.name else unfinished_runs(ledger_of(options))
     statuses = [_clean_one(run, options.dry_run) for run in runs if not run.closed]

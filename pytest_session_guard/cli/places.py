@@ -49,6 +49,6 @@ def find_run(options: argparse.Namespace) -> PastRun:
 
     :raises LedgerError: there is none, or more than one.
     """
-    from pytest_session_guard._run import recover
+    from pytest_session_guard._run import past
 
-    return recover.find_run(ledger_of(options), "last" if options.name == "latest" else options.name)
+    return past.find_run(ledger_of(options), "last" if options.name == "latest" else options.name)

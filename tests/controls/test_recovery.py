@@ -33,20 +33,19 @@ from pytest_session_guard._core.runs import ENDED_FILE, LAST_BREATH_NS, PastRun
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_of
+from pytest_session_guard._run.past import find_run, list_runs, unfinished_runs
 from pytest_session_guard._run.recover import (
     REPLACED,
     UNCERTAIN,
     ZONES_UNKNOWN,
     clean_all,
     clean_run,
-    find_run,
-    list_runs,
     plan_clean,
     plan_restore_run,
     restore_run,
     undo_changes,
 )
-from pytest_session_guard._run.tidying import prunable_runs, prune, tidy, unfinished_runs
+from pytest_session_guard._run.tidying import prunable_runs, prune, tidy
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from pytest_session_guard._controls.markers import tag, write_json
 from pytest_session_guard._core.errors import MarkerError, NotCreatedByRunError
 from pytest_session_guard._core.records import marker
 from pytest_session_guard._host.fsops import OwnPath
-from pytest_session_guard._run.recover import clean_all, list_runs, restore_run
+from pytest_session_guard._run.past import list_runs
+from pytest_session_guard._run.recover import clean_all, restore_run
 
 HEARD = frozenset({"open", "os.mkdir", "os.rename", "os.link", "os.remove"})
 REAL = {"real.json": b'{"id": "real"}', "_index.json": b'["real"]'}

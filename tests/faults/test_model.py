@@ -17,7 +17,8 @@ from pytest_session_guard._controls.ledger import note_closed
 from pytest_session_guard._controls.markers import tag
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_of
-from pytest_session_guard._run.recover import clean_all, list_runs, restore_run
+from pytest_session_guard._run.past import list_runs
+from pytest_session_guard._run.recover import clean_all, restore_run
 
 NAMES = st.sampled_from(["a.json", "b.json", "c.jsonl", "d", "e\n", "f\udcff"])
 CONTENTS = st.sampled_from([b"{}", b'{"x": 1}', b'[1]\n{"y": 2}\n', b"", b"\0\xff"])

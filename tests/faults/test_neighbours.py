@@ -15,7 +15,8 @@ from fault_points import EVERYTHING
 from pytest_session_guard._controls.ledger import read_run
 from pytest_session_guard._core.errors import LedgerError, NotCreatedByRunError
 from pytest_session_guard._host.identity import identity_of
-from pytest_session_guard._run.recover import clean_all, list_runs, restore_run
+from pytest_session_guard._run.past import list_runs
+from pytest_session_guard._run.recover import clean_all, restore_run
 
 
 @pytest.fixture

@@ -82,6 +82,24 @@ FAULTS = {
         "_report.text -> ",
     ),
     "report-runs-a-process": Fault("_report/text.py", "import subprocess", "The report is pure", "_report.text -> subprocess"),
+    "restorer-upside-down": Fault(
+        "_controls/recovery/moving.py",
+        f"from {PACKAGE}._controls.recovery.aside import Aside",
+        "Inside the recovery",
+        "recovery.moving -> ",
+    ),
+    "keeper-knows-who-asks": Fault(
+        "_controls/overlay/keeper.py",
+        f"from {PACKAGE}._controls.overlay.handle import Overlay",
+        "Inside the overlay",
+        "overlay.keeper -> ",
+    ),
+    "runs-on-record-need-their-recovery": Fault(
+        "_run/past.py",
+        f"def f():\n    from {PACKAGE}._run.recover import clean_run",
+        "No room is built on itself",
+        "No cycles are allowed in pytest_session_guard._run.",
+    ),
     "room-without-a-door": Fault("manager.py", "", "Data flows one way", "manager"),
     "plugin-knows-the-command": Fault("plugin.py", f"from {PACKAGE}.cli import main", "Data flows one way", "plugin -> "),
 }  # fmt: skip
