@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_session_guard._core.records import REPORT_SCHEMA, Touch
+from pytest_session_guard._report.wording import counted
 
 
 @dataclass
@@ -131,7 +132,7 @@ def objections(
     run, found = report["run"], []
     violations = max(report["violations"], sum(touch["violation"] for touch in report["touches"]))
     if violations:
-        found.append(f"the run has {violations} violations")
+        found.append(f"the run has {counted(violations, 'violation')}")
     if report["verdict"] != "clean" and not found:
         found.append(f"its verdict is {report['verdict']!r}, not 'clean'")
     if _rank(run.get("mode")) < MODE_RANK[require_mode]:
@@ -143,7 +144,7 @@ def objections(
         found.append("the run did not finish")
     ran = sum(report["tests"].get(name, 0) for name in ("passed", "failed", "xfailed", "xpassed"))
     if ran < min_tests:
-        found.append(f"{ran} tests ran, at least {min_tests} are required")
+        found.append(f"{counted(ran, 'test')} ran, at least {min_tests} required")
     return found
 
 

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Final
 
 from pytest_session_guard._core.records import Touch
+from pytest_session_guard._report.wording import counted
 
 SHOWN_IN_FULL: Final = 50
 
@@ -153,9 +154,7 @@ def tilde(path: str, home: str) -> str:
 
 def preserved_lines(paths: Sequence[str], run_id: str, rootdir: str) -> list[str]:
     """What the run changed in the workspace although it was there before, and how to bring it back."""
-    head = (
-        f"{len(paths)} {'file' if len(paths) == 1 else 'files'} of the workspace changed that existed before this run:"
-    )
+    head = f"{counted(len(paths), 'file')} of the workspace changed that existed before this run:"
     shown = [f"  {printable(relative(path, rootdir))}" for path in paths[:10]]
     more = [f"  and {len(paths) - 10} more"] if len(paths) > 10 else []
     return [head, *shown, *more, f"  bring back: session-guard restore {run_id}"]

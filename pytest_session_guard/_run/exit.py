@@ -16,6 +16,7 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Touch, line_maker
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import entry, printable
+from pytest_session_guard._report.wording import counted
 from pytest_session_guard._run.aftermath import look_once_more
 from pytest_session_guard._run.handing_back import is_gone
 from pytest_session_guard._run.leftovers import STILL_RUNNING
@@ -111,7 +112,7 @@ class _LastWord:
         run = self.run
         late, self.late = self.late, []
         texts = [entry(touch, run.places.rootdir) for touch in late]
-        head = f"session-guard: {len(texts)} violations after pytest had finished\n"
+        head = f"session-guard: {counted(len(texts), 'violation')} after pytest had finished\n"
         flush_streams()
         self._write(run.stderr_fd, (head + "\n".join(texts) + "\n").encode("utf-8", "backslashreplace"))
         run.add_to_report(late)

@@ -20,6 +20,7 @@ from pytest_session_guard._host.fsops import read_file
 from pytest_session_guard._host.processes import adopt_orphans, children, command_of, end_children, wait_for_children
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
+from pytest_session_guard._report.wording import counted
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
 from pytest_session_guard._run.destinations import make_output
@@ -184,7 +185,10 @@ def _verdict(run: Launch, status: int) -> int:
     untold = [touch for touch in touches if touch.violation and touch.time > told_until]
     untold += [touch for touch in late if touch.violation]
     if untold:
-        _say(f"{len(untold)} violations that pytest did not report\n" + "\n".join(section(untold, os.getcwd())))
+        _say(
+            f"{counted(len(untold), 'violation')} that pytest did not report\n"
+            + "\n".join(section(untold, os.getcwd()))
+        )
     for survivor in run.survivors:
         _say(STILL_RUNNING.format(survivor))
     if not ended:

@@ -30,7 +30,7 @@ HOME_VARIABLES: Final = {
 class Retreat:
     """A directory of one run, below one that all runs of this user share.
 
-    :param name: the run's id.
+    :ivar path: absolute; named after the run's id.
     """
 
     def __init__(self, path: str) -> None:

@@ -207,7 +207,10 @@ def _begin(settings: Settings, layers: dict[str, Layer]) -> None:
 
 
 def insist(settings: Settings, layers: dict[str, Layer]) -> None:
-    """A layer that was asked for by name and is not there is an error, never a silent downgrade."""
+    """A layer that was asked for by name and is not there is an error, never a silent downgrade.
+
+    :raises LayerUnavailableError: one is not.
+    """
     asked = () if settings.layers == ("auto",) else settings.layers
     for name in dict.fromkeys((*settings.require, *asked)):
         if not layers[name].holds:

@@ -32,8 +32,3 @@ def say_json(value: Any) -> None:
 def print_error(text: str) -> None:
     """One message on stderr, under the command's name."""
     sys.stderr.write(f"session-guard: {text.encode('utf-8', 'backslashreplace').decode()}\n")
-
-
-def counted(count: int, one: str, many: str = "") -> str:
-    """A number and its noun."""
-    return f"{count} {one if count == 1 else many or one + 's'}"

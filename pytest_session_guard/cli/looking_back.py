@@ -13,7 +13,8 @@ from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.restoring import changed_paths
 from pytest_session_guard._core.runs import RecordedArtifacts
 from pytest_session_guard._report.text import section, shown_path
-from pytest_session_guard.cli.console import FINE, NOT_DONE, VIOLATED, Commands, counted, print_error, say, say_json
+from pytest_session_guard._report.wording import counted
+from pytest_session_guard.cli.console import FINE, NOT_DONE, VIOLATED, Commands, print_error, say, say_json
 from pytest_session_guard.cli.places import RUN_HELP, add_places, add_run_name, find_run, ledger_of, no_empty
 
 if TYPE_CHECKING:

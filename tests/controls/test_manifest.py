@@ -287,6 +287,7 @@ def test_inventory_leaves_no_name_and_no_low_descriptor(tree: Path, tmp_path: Pa
     }
 
     assert list(place.iterdir()) == []
+    assert opened
     assert all(fd >= 500 for fd in opened)
     manifest.close()
     assert manifest.roots[0].stretch[1] > 0

@@ -31,7 +31,7 @@ def assert_stopped(project: Project, result: Result, option: str, source: str, g
     assert "  allowed: " in result.stderr
     assert result.stderr.count("[bad-configuration]") == 1, result.words
     assert not (project.root / "imported").exists()
-    assert "no tests ran" not in result.stdout or result.outcomes.get("passed", 0) == 0
+    assert result.outcomes == {}
 
 
 WRONG_IN_INI = (

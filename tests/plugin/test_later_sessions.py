@@ -526,7 +526,7 @@ def test_protected_place_in_a_temporary_project_is_not_handed_back(make_project:
 
     assert statuses == [0], words
     assert (project.root / "data" / "real.json").exists()
-    assert "violations after pytest had finished" in words
+    assert "1 violation after pytest had finished" in words
 
 
 def test_project_that_lies_in_no_temporary_place_keeps_its_ledger(make_project: MakeProject) -> None:
@@ -611,5 +611,5 @@ def test_what_comes_after_an_earlier_session_is_told_at_the_end(make_project: Ma
 
     assert statuses == [0, 0], words
     assert (project.home / ".chat" / "notes.txt").exists()
-    assert words.count("violations after pytest had finished") == 1
+    assert words.count("1 violation after pytest had finished") == 1
     assert "notes.txt" in words

@@ -86,7 +86,7 @@ def test_child_that_outlives_pytest_makes_the_run_red_and_its_starter_is_named(
     }, result.words
     assert result.report is not None
     assert result.report["verdict"] == "violated"
-    assert "violations after pytest had finished" in result.stderr
+    assert "1 violation after pytest had finished" in result.stderr
     assert "still running" not in result.words
 
 

@@ -192,9 +192,9 @@ def put(*keys: str, value: object) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "options", "expected"),
     [
-        pytest.param(put("violations", value=1), {}, ["the run has 1 violations"], id="violations"),
+        pytest.param(put("violations", value=1), {}, ["the run has 1 violation"], id="violations"),
         pytest.param(
-            put("touches", value=[{"violation": True}, {"violation": False}]), {}, ["the run has 1 violations"],
+            put("touches", value=[{"violation": True}, {"violation": False}]), {}, ["the run has 1 violation"],
             id="violating-touch-that-the-number-forgot",
         ),
         pytest.param(put("verdict", value="violated"), {}, ["its verdict is 'violated', not 'clean'"], id="verdict"),
@@ -228,9 +228,9 @@ def put(*keys: str, value: object) -> Callable[[dict[str, Any]], None]:
             lambda report: None, {"require_layers": ["overlay", "seal", "hook"]},
             ["layer 'overlay' is missing, it is required", "layer 'seal' is off, it is required"], id="layers-missing-and-off",
         ),
-        pytest.param(put("tests", value={}), {}, ["0 tests ran, at least 1 are required"], id="no-tests"),
-        pytest.param(put("tests", value={"skipped": 9, "error": 2}), {}, ["0 tests ran, at least 1 are required"], id="only-skipped"),
-        pytest.param(lambda report: None, {"min_tests": 3}, ["2 tests ran, at least 3 are required"], id="too-few-tests"),
+        pytest.param(put("tests", value={}), {}, ["0 tests ran, at least 1 required"], id="no-tests"),
+        pytest.param(put("tests", value={"skipped": 9, "error": 2}), {}, ["0 tests ran, at least 1 required"], id="only-skipped"),
+        pytest.param(lambda report: None, {"min_tests": 3}, ["2 tests ran, at least 3 required"], id="too-few-tests"),
         pytest.param(
             put("tests", value={"passed": 1, "failed": 2, "xfailed": 4, "xpassed": 8}), {"min_tests": 15}, [], id="tests-that-ran",
         ),
@@ -258,7 +258,7 @@ def test_all_objections_are_told_at_once() -> None:
         "layer 'hook' is missing, it is required",
         "no layer was enforced",
         "the run did not finish",
-        "0 tests ran, at least 1 are required",
+        "0 tests ran, at least 1 required",
     ]
 
 

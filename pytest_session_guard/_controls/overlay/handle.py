@@ -46,7 +46,6 @@ class Overlay:
     def __init__(self, channel: Channel, answer: dict[str, Any], descriptors: list[int], note: str = "") -> None:
         self._channel = channel
         self._pid = os.getpid()
-        self._own_users: bool = answer["own_users"]
         self._before_entering = namespaces.Capabilities(*answer["before"])
         self.address: str = answer["address"]
         self.keeper_pid: int = answer["pid"]
