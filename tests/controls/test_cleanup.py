@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from artifact_scene import Scene, tree
 
-from pytest_session_guard._controls.cleanup import CHUNK, Cleanup, Removed
+from pytest_session_guard._controls.cleanup import Cleanup, Removed
+from pytest_session_guard._controls.cleanup.removing import CHUNK
 from pytest_session_guard._controls.markers import tag
 from pytest_session_guard._core.errors import LedgerError, NotCreatedByRunError
 from pytest_session_guard._core.records import Identity
@@ -234,11 +235,11 @@ def test_a_directory_goes_only_when_everything_in_it_goes(scene: Scene) -> None:
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="no permissions to take away")
 def test_a_directory_that_cannot_be_listed_stays(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = scene.mkdir(scene.store / "d")
-    fact = next(iter(scene.cleanup._facts([str(directory)], scene.cleanup.zone_of)))
+    fact = next(iter(scene.cleanup.inspection.facts([str(directory)])))
     shutil.rmtree(directory)
     directory.write_bytes(b"a file now: what was a directory when it was looked at cannot be listed")
 
-    from pytest_session_guard._controls.cleanup import _entries
+    from pytest_session_guard._controls.cleanup.inspection import _entries
 
     with OpenDirectory(str(scene.store)) as parent:
         assert fact.entries == frozenset()

@@ -82,6 +82,12 @@ FAULTS = {
         "_report.text -> ",
     ),
     "report-runs-a-process": Fault("_report/text.py", "import subprocess", "The report is pure", "_report.text -> subprocess"),
+    "clean-up-looks-where-it-removes": Fault(
+        "_controls/cleanup/inspection.py",
+        f"from {PACKAGE}._controls.cleanup.removing import Removed",
+        "Inside the clean-up",
+        "cleanup.inspection -> ",
+    ),
     "restorer-upside-down": Fault(
         "_controls/recovery/moving.py",
         f"from {PACKAGE}._controls.recovery.aside import Aside",
