@@ -1,9 +1,10 @@
 """pytest-session-guard: a test run can change only what the run created.
 
-The rooms: `_core` decides (pure), `_host` makes system calls, `_controls` refuse, see and mend (siblings that do not know
-each other), `_run` combines them into the life of a run, `_report` puts it into words; `plugin`, `_fixtures` and `cli`
-face pytest and people; `_startup` reaches the Python children. Importing this package imports neither pytest nor any of
-that: a name is looked up when it is used, because every Python child of a guarded run imports the package.
+The rooms: `_core` decides (pure), `_host` makes system calls, `_controls` refuse, see and mend (siblings that do not
+know each other), `_run` combines them into the life of a run, `_report` puts it into words; `plugin`, `_fixtures` and
+`cli` face pytest and people; `contracts` is for the suites of session stores; `_startup` reaches the Python children.
+Importing this package imports neither pytest nor any of that: a name is looked up when it is used, because every Python
+child of a guarded run imports the package.
 
 PYTEST_DONT_REWRITE: there is no assertion in here to rewrite.
 """

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 
 import pytest_session_guard
+from pytest_session_guard import contracts
 from pytest_session_guard._core.errors import SessionGuardError, SessionGuardWarning
+from pytest_session_guard._fixtures import SessionGuard
 from tests.house.readme import README, with_tables
 
 
@@ -20,3 +24,25 @@ def test_readme_explains_every_slug() -> None:
     slugs = {cls.slug for cls in public if hasattr(cls, "slug") and cls not in (SessionGuardError, SessionGuardWarning)}
 
     assert slugs | {"guard-error"} == explained
+
+
+def test_contract_in_the_readme_fits_the_code() -> None:
+    text = README.read_text()
+    [block] = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "SessionStoreContract" in one]
+    nodes = list(ast.walk(ast.parse(block)))
+
+    imported = {alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names}
+    [call] = [node for node in nodes if isinstance(node, ast.Call)]
+    required = next(ast.literal_eval(node.value) for node in nodes if isinstance(node, ast.Assign))
+
+    assert imported <= set(contracts.__all__)
+    inspect.signature(contracts.FunctionAdapter).bind(**{word.arg: None for word in call.keywords if word.arg})
+    assert set(required) <= set(contracts.ABILITIES)
+    assert f"held to {len(contracts.CHECKS)} rules" in text
+
+
+def test_readme_names_all_that_a_test_can_ask_of_the_object() -> None:
+    table = README.read_text().partition("## In tests")[2].partition("\n## ")[0]
+    public = {name for name in vars(SessionGuard) if not name.startswith("_")}
+
+    assert public <= set(re.findall(r"\.(\w+)", table))
