@@ -32,6 +32,8 @@ class PastRun:
     :param alive: it still holds its lock, or nobody can tell.
     :param closed: it ended by itself, or somebody finished what it had left.
     :param foreign: why its directory is not to be trusted or not this machine's; ``""`` where it is.
+    :param copied: why nobody can tell whether it lives, though nobody holds the lock: its directory is a copy of the one that
+        it made, and it had not ended then.
     :param damaged: lines that are no records, in the middle of journals; with any, nothing is removed on its word.
     :param kept: what somebody who finished what it had left kept all the same, and why.
     :param size_bytes: room that its directory takes.
@@ -45,6 +47,7 @@ class PastRun:
     alive: bool = False
     closed: bool = False
     foreign: str = ""
+    copied: str = ""
     header: Mapping[str, Any] = field(default_factory=dict)
     records: Sequence[Mapping[str, Any]] = ()
     damaged: tuple[str, ...] = ()
@@ -58,6 +61,8 @@ class PastRun:
             return "foreign"
         if self.alive:
             return "alive"
+        if self.copied:
+            return "copied"
         return "ended" if self.closed else "killed"
 
     @property
@@ -75,6 +80,8 @@ class PastRun:
             return self.foreign
         if self.alive:
             return ALIVE
+        if self.copied:
+            return self.copied
         if self.damaged:
             return f"its ledger is damaged: {', '.join(self.damaged)}"
         return ""

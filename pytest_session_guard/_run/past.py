@@ -34,7 +34,7 @@ def unfinished_runs(state_directory: str) -> list[PastRun]:
     :raises LedgerError: the ledger cannot be listed.
     """
     open_runs = (glance(path) for path in run_paths(state_directory) if not is_closed(path))
-    return [read_run(run.path) for run in open_runs if not (run.closed or run.alive or run.foreign)]
+    return [read_run(run.path) for run in open_runs if not (run.closed or run.alive or run.foreign or run.copied)]
 
 
 def glance(path: str) -> PastRun:

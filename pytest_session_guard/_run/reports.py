@@ -109,7 +109,9 @@ def unfinished_report(
     records: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The report of a run that ended before it could give one; nobody can vouch for it, so it is never clean."""
-    own = {key: value for key, value in header.items() if key not in ("zones", "run", "started_ns", "machine")}
+    own = {
+        key: value for key, value in header.items() if key not in ("zones", "run", "started_ns", "machine", "directory")
+    }
     return {
         "schema": REPORT_SCHEMA,
         "run": {"id": run_id, "started": started_ns / 1e9, "finished": None, "mode": "", "rootdir": "", **own},

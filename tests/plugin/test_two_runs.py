@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 from project import MakeProject, Project
@@ -85,3 +87,48 @@ def test_two_runs_at_once_leave_each_others_artifacts_alone(
     reports = [json.loads((project.base / "tmp" / f"{own}.json").read_bytes()) for own in ("slow", "quick")]
     assert [report["artifacts"]["kept"] for report in reports] == [[], []]
     assert reports[0]["run"]["id"] != reports[1]["run"]["id"]
+
+
+COPIED = """\
+import os, time
+from pathlib import Path
+
+STORE = Path.home() / "store"
+
+SIGN = Path(os.environ["SIGNS"], "second-ended")
+
+def test_outlives_a_copy():
+    mine = STORE / f"{os.environ['OWN']}.json"
+    mine.write_text("made by the run")
+    if os.environ["OWN"] == "first":
+        deadline = time.monotonic() + 60
+        while not SIGN.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert mine.exists()
+"""
+
+
+def test_run_in_a_copy_of_the_checkout_leaves_the_artifacts_of_the_run_that_was_alive_when_it_was_copied(
+    make_project: MakeProject,
+) -> None:
+    files = {"pytest.ini": STORE_INI, "test_it.py": COPIED}
+    project = make_project(files, {"store/real.json": "real"})
+    signs, artifact = project.base / "signs", project.home / "store" / "first.json"
+    signs.mkdir()
+    command = (project.account.python, "-m", "pytest", "-p", "no:randomly")
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(project.call, *command, env={"OWN": "first", "SIGNS": str(signs)})
+        deadline = time.monotonic() + 60
+        while not (artifact.exists() and artifact.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        copy = project.base / "copy"
+        shutil.copytree(project.root, copy)
+        second = project.call(*command, env={"OWN": "second", "SIGNS": str(signs)}, cwd=copy)
+        (signs / "second-ended").touch()
+
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert first.result().returncode == 0, first.result().stdout + first.result().stderr
+    assert sorted(path.name for path in (project.home / "store").iterdir()) == ["real.json"]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.relocation import Birthplace
 from pytest_session_guard._core.runs import CLOSED_FILE, LOCK_FILE
 from pytest_session_guard._host.fsops import (
     Raw,
@@ -18,6 +19,7 @@ from pytest_session_guard._host.fsops import (
     read_file,
     replace_file,
 )
+from pytest_session_guard._host.identity import identity_of, resolve_missing
 
 RUN_FILE: Final = "run.json"
 LOCK_WAIT_S: Final = 2.0
@@ -38,6 +40,7 @@ class RunDirectory:
         self.run_id = run_id
         self.started_ns = started_ns
         self._lock: Any = None
+        self._birthplace: Birthplace | None = None
 
     @classmethod
     def create(cls, state_directory: str) -> RunDirectory:
@@ -61,6 +64,7 @@ class RunDirectory:
             run = cls(path, run_id, started_ns)
             run._acquire()
             if run._is_untouched():
+                run._see_birthplace()
                 return run
             run.release()
         raise LedgerError(state_directory, "other runs take each new one for one that was killed")
@@ -71,6 +75,15 @@ class RunDirectory:
             return Raw.listdir(self.path) == [LOCK_FILE]
         except OSError:
             return False
+
+    def _see_birthplace(self) -> Birthplace:
+        """Which directory this is; looked at before there are walls, which may show it in another way."""
+        if self._birthplace is None:
+            try:
+                self._birthplace = Birthplace(resolve_missing(self.path), identity_of(self.path), boot_id())
+            except OSError as problem:
+                raise LedgerError(self.path, problem.strerror or str(problem)) from problem
+        return self._birthplace
 
     def _acquire(self) -> None:
         import filelock
@@ -96,7 +109,13 @@ class RunDirectory:
 
         :raises LedgerError: it cannot be written.
         """
-        own = {"run": self.run_id, "started_ns": self.started_ns, "machine": machine_id(), "boot": boot_id()}
+        own = {
+            "run": self.run_id,
+            "started_ns": self.started_ns,
+            "machine": machine_id(),
+            "boot": boot_id(),
+            "directory": self._see_birthplace().to_json(),
+        }
         content = json.dumps({**own, **header}, indent=1).encode()
         try:
             replace_file(f"{self.path}/{RUN_FILE}", content)

@@ -9,11 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from pytest_session_guard._controls.ledger.directory import RUN_FILE, machine_id
+from pytest_session_guard._controls.ledger.directory import RUN_FILE, boot_id, machine_id
 from pytest_session_guard._controls.ledger.journal import JournalReader, lock_for_life
 from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.records import Identity
+from pytest_session_guard._core.relocation import COPIED, Birthplace, Move
 from pytest_session_guard._core.runs import CLOSED_FILE, DELETED, ENDED_FILE, LOCK_FILE, PastRun
+from pytest_session_guard._core.zones import is_within
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing, lstat_or_none, read_file
+from pytest_session_guard._host.identity import identity_of, resolve_missing
 
 # Journals of commands that look after a run when it is over.
 AFTERWARDS: Final = ("journal-restore-", "journal-clean-")
@@ -113,6 +117,13 @@ def _read_trusted(run_id: str, path: str, with_records: bool) -> PastRun:
         records = reader.poll() if with_records else []
     except LedgerError as unreadable:
         return PastRun(run_id, path, foreign=unreadable.reason)
+    closed = is_closed(path)
+    copied, move = _whereabouts(path, header)
+    if move is not None:
+        header, records = move.header(header), move.records(records)
+    unheard = "" if closed else copied
+    if unheard and not is_within(resolve_missing(path), str(header.get("rootdir", ""))):
+        return PastRun(run_id, path, foreign=unheard)  # it tells of a checkout that is not its own
     return PastRun(
         run_id,
         path,
@@ -120,7 +131,8 @@ def _read_trusted(run_id: str, path: str, with_records: bool) -> PastRun:
         last_sign_ns=_last_sign_ns(path),
         seen_ending_ns=_seen_ending_ns(path),
         alive=alive,
-        closed=is_closed(path),
+        closed=closed,
+        copied=unheard,
         foreign=_other_machine(header),
         header=header,
         records=records,
@@ -128,6 +140,26 @@ def _read_trusted(run_id: str, path: str, with_records: bool) -> PastRun:
         kept=_read_kept(path),
         size_bytes=_size_bytes(path),
     )
+
+
+def _whereabouts(path: str, header: Mapping[str, Any]) -> tuple[str, Move | None]:
+    """Whether a run's directory is a copy, and how the checkout that it lies in has moved since the run began."""
+    born = Birthplace.of_header(header)
+    if born is None:
+        return "", None
+    here, found = resolve_missing(path), identity_of(path)
+    is_original = born.is_of(found, boot_id())
+    copied = "" if is_original else COPIED.format(born.path)
+    if here == born.path or (is_original and _leads_to(born.path, found)):
+        return copied, None  # the same place may have two names, as in a container
+    return copied, Move.between(born.path, here, str(header.get("rootdir", "")))
+
+
+def _leads_to(path: str, found: Identity) -> bool:
+    try:
+        return identity_of(path) == found
+    except OSError:
+        return False
 
 
 def _distrust(path: str) -> str:
@@ -145,6 +177,7 @@ def _distrust(path: str) -> str:
 def _read_header(path: str) -> tuple[dict[str, Any], str]:
     try:
         header = json.loads(read_file(f"{path}/{RUN_FILE}"))
+        Birthplace.of_header(header if isinstance(header, dict) else {})
     except FileNotFoundError:
         return {}, ""  # killed before it could say who it is
     except (OSError, ValueError) as problem:
