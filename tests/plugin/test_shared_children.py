@@ -164,3 +164,65 @@ def test_disarmed_keeper_lets_the_damage_happen(make_project: MakeProject) -> No
     result = project.run("-p", "deaf")
 
     assert "real.json" not in store_of(project), result.words
+
+
+TAKEN = (
+    IMPORTS
+    + """\
+import errno
+
+def complaint(script):
+    return subprocess.run(["sh", "-c", script], cwd=STORE, capture_output=True, text=True).stderr
+
+def python(act):
+    code = f"import os\\ntry: {act}\\nexcept FileExistsError: print('taken')"
+    return subprocess.run(["python3", "-I", "-S", "-c", code], cwd=STORE, capture_output=True, text=True).stdout
+
+def test_open():
+    with pytest.raises(FileExistsError):
+        open(REAL, "x")
+    assert python("os.open('real.json', os.O_CREAT | os.O_EXCL | os.O_RDWR)") == "taken\\n"
+
+def test_link(tmp_path):
+    (tmp_path / "free").write_text("")
+    (STORE / "own").write_text("")
+    with pytest.raises(OSError) as caught:
+        os.link(tmp_path / "free", REAL)
+    assert caught.value.errno in (errno.EEXIST, errno.EXDEV)
+    with pytest.raises(FileExistsError):
+        os.link(STORE / "own", REAL)
+    assert "exists" in complaint("ln own real.json")
+
+def test_rename():
+    assert "ermission" not in complaint("mv -n own real.json")
+"""
+)
+
+
+def test_name_that_is_taken_is_said_to_be_taken_where_the_call_would_leave_what_is_there(
+    make_project: MakeProject,
+) -> None:
+    project = make_project({"test_it.py": TAKEN, "pytest.ini": INI}, STORE)
+
+    result = project.run()
+
+    assert (result.status, result.outcomes) == (0, {"passed": 3}), result.words
+    assert store_of(project)["real.json"] == "real\n"
+
+
+def test_file_written_whole_in_a_free_place_and_linked_into_the_store_is_the_runs(make_project: MakeProject) -> None:
+    suite = (
+        "import os\nfrom pathlib import Path\n\n"
+        "STORE = Path(__file__).parent.parent / 'store'\n\n"  # beside the home: what lies in it is a mount of its own
+        "def test_it(tmp_path):\n"
+        "    (tmp_path / 'whole').write_text('{}')\n"
+        "    os.link(tmp_path / 'whole', STORE / 'new.json')\n"
+        "    (STORE / 'new.json').write_text('[]')\n"
+    )
+    project = make_project({"test_it.py": suite, "pytest.ini": "[pytest]\nsession_guard_share = {rootdir}/../store\n"})
+    (project.base / "store").mkdir()
+
+    result = project.run()
+
+    assert result.status == 0, result.words
+    assert list((project.base / "store").iterdir()) == []

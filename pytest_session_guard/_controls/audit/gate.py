@@ -241,12 +241,13 @@ class Gate:
 
     def _write_down_link(self, source: Target, target: Target) -> bool:
         """A second name of one of our own is ours at once; its birth lies too far back to be told from the intent."""
-        if source.found is None or target.rule.zone not in (Zone.WORKSPACE, Zone.SHARED):
+        if source.found is None or target.found is not None or target.rule.zone not in (Zone.WORKSPACE, Zone.SHARED):
             return False
-        if not self.ports.owns(source.path, source.found, False):
-            return False
-        self.ports.claim(target.path, identity_from_stat(source.path, source.found), False)
-        return True
+        if self.ports.owns(source.path, source.found, False):
+            self.ports.claim(target.path, identity_from_stat(source.path, source.found), False)
+            return True
+        # A file written whole in a free place and given its name here, or refused it where that is taken.
+        return source.rule.zone is Zone.FREE and self._claim_arrival(source.path, source.found, target.path)
 
     def _write_down_rename(self, source: Target, target: Target) -> None:
         if source.is_directory:
@@ -262,11 +263,13 @@ class Gate:
         except LedgerError as problem:
             self._refuse_unrecorded("os.rename", target, problem)
 
-    def _claim_arrival(self, source: str, found: stat_result, target: str) -> None:
-        """A file made in a free place moves into a recorded one: it is the run's if it is younger than the run."""
+    def _claim_arrival(self, source: str, found: stat_result, target: str) -> bool:
+        """A file made in a free place comes into a recorded one: it is the run's if it is younger than the run."""
         born = birth_ns(source, found)
-        if born is not None and born >= self.ports.started_ns:
-            self.ports.claim(target, Identity(found.st_dev, found.st_ino, born), False)
+        if born is None or born < self.ports.started_ns:
+            return False
+        self.ports.claim(target, Identity(found.st_dev, found.st_ino, born), False)
+        return True
 
     def _refuse_unrecorded(self, event: str, target: Target, problem: LedgerError) -> None:
         reason = f"cannot be recorded, so it may not be created or moved ({problem.reason})"

@@ -70,6 +70,8 @@ _RESOLVED: Final[dict[str, tuple[int, int, str]]] = {}
 _RESOLVED_AT_MOST: Final = 1000
 _FOLLOWING: Final = frozenset({"setxattr", "setxattrat", "chown", "fchownat"})
 _TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+_TO_CREATE: Final = os.O_CREAT | os.O_EXCL
+_NO_REPLACE: Final = 1  # RENAME_NOREPLACE
 _NO_FOLLOW: Final = 0x100  # AT_SYMLINK_NOFOLLOW, as `fchownat` has it in its last argument
 _WORDS: Final = {
     "rename": "rename",
@@ -203,7 +205,10 @@ class Ear:
         to_write = notification.name in seccomp.WRITES
         if notification.name == "openat2" and not _how_of_openat2(notification) & _TO_WRITE:
             return False
-        paths = [_path_at(notification, spot) for spot in _SPOTS[notification.name]]
+        spots = _SPOTS[notification.name]
+        if _leaves_what_is_there(notification):
+            spots = spots[:-1]  # where that name is taken the kernel says so, and nothing is changed
+        paths = [_path_at(notification, spot) for spot in spots]
         if to_write:
             paths = [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
         held = self._custody.held(notification.thread, paths, to_write)
@@ -304,6 +309,25 @@ def _name_at(notification: seccomp.Notification, place: int) -> str:
             # To this process they would mean its own.
             return f"/proc/{notification.thread}/{below}{name[len(alias) :]}"
     return name
+
+
+def _leaves_what_is_there(notification: seccomp.Notification) -> bool:
+    """Whether a call fails where the last name that it is given is taken."""
+    arguments = notification.arguments
+    match notification.name:
+        case "link" | "linkat":
+            return True
+        case "renameat2":
+            return bool(arguments[4] & _NO_REPLACE)
+        case "open":
+            flags = arguments[1]
+        case "openat":
+            flags = arguments[2]
+        case "openat2":
+            flags = _how_of_openat2(notification)
+        case _:
+            return False
+    return flags & _TO_CREATE == _TO_CREATE
 
 
 def _how_of_openat2(notification: seccomp.Notification) -> int:
