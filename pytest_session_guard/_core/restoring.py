@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final, Literal
 
 from pytest_session_guard._core.records import Identity, iter_kind
+from pytest_session_guard._core.zones import is_within
 
 How = Literal["link", "copy", "symlink", "directory", "absent"]
 Action = Literal["create", "replace", "metadata", "remove"]
@@ -94,12 +95,16 @@ class Now:
     :param same: it is what the pre-image says: content, mode and times.
     :param copy_usable: the stored copy is there and whole.
     :param copy_intact: what is stored, another name of the file itself, is as it was then.
+    :param directory: what stands there is one.
+    :param blocked: why nothing can be put there as things are: something on the way is no directory; ``""`` where it can.
     """
 
     state: State
     same: bool = False
     copy_usable: bool = True
     copy_intact: bool = True
+    directory: bool = False
+    blocked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +220,16 @@ def plan_restore(
     steps: list[Step] = []
     kept: list[tuple[str, str]] = []
     seen = [(image, look(image)) for image in preimages]
-    reasons = {
-        image.path: _reason_to_leave(image, now, left, over_ns, force=force or image.path in torn)
-        for image, now in seen
-    }
+    reasons: dict[str, str] = {}
+    cleared: list[str] = []
+    for image, now in seen:
+        reason = _reason_to_leave(image, now, left, over_ns, force=force or image.path in torn)
+        # What stands in the way of one that is brought back goes aside first.
+        if reason == "" and now.blocked and not any(is_within(image.path, path) for path in cleared):
+            reason = now.blocked
+        if reason == "" and image.how == "directory" and _action(image, now) == "replace":
+            cleared.append(image.path)
+        reasons[image.path] = reason
     _hold_databases_together(reasons)
     for image, now in seen:
         reason = reasons[image.path]
@@ -247,7 +258,7 @@ def _action(image: Preimage, now: Now) -> Action:
         return "remove"
     if now.state is None:
         return "create"
-    return "metadata" if image.how == "directory" else "replace"
+    return "metadata" if image.how == "directory" and now.directory else "replace"
 
 
 def _reason_to_leave(image: Preimage, now: Now, left: Mapping[str, State], over_ns: int, *, force: bool) -> str:

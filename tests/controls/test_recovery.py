@@ -458,16 +458,50 @@ def test_a_name_taken_by_something_of_another_kind_goes_aside(scene: Scene) -> N
     assert [(Path(place) / "inside").read_bytes() for _, place in done.aside] == [b"newer"]
 
 
-def test_a_file_where_a_directory_was_is_left_and_named(scene: Scene) -> None:
+@pytest.mark.parametrize("kind", ["file", "symlink"])
+def test_what_the_run_left_where_a_directory_was_goes_aside(scene: Scene, kind: str) -> None:
     directory = scene.work / "d"
     directory.mkdir()
+    path = scene.keep(put(directory / "a"), removal=True)
+    path.unlink()
     scene.keep(directory, removal=True).rmdir()
-    scene.create(directory)
+    (scene.root / "elsewhere").mkdir()
+    put(scene.root / "elsewhere" / "a", b"somebody's")
+    if kind == "file":
+        scene.create(directory)
+    else:
+        directory.symlink_to(scene.root / "elsewhere")
+    run = ended(scene)
 
-    done = restore_run(ended(scene))
+    plan = plan_restore_run(run)
+    done = restore_run(run)
 
-    assert [Path(path).name for path, _ in done.kept] == ["d"]
-    assert directory.read_bytes() == b"made by the run"
+    assert [(step.action, step.preimage.path) for step in plan.steps] == [
+        ("replace", str(directory)),
+        ("create", str(path)),
+    ]
+    assert (sorted(done.restored), done.kept) == ([str(directory), str(path)], ())
+    assert path.read_bytes() == b"there before"
+    assert [Path(place).is_symlink() for _, place in done.aside] == [kind == "symlink"]
+    assert (scene.root / "elsewhere" / "a").read_bytes() == b"somebody's"
+
+
+def test_a_newer_file_where_a_directory_was_is_left_with_all_that_was_in_it_and_the_plan_says_so(scene: Scene) -> None:
+    directory = scene.work / "d"
+    directory.mkdir()
+    path = scene.keep(put(directory / "a"), removal=True)
+    path.unlink()
+    scene.keep(directory, removal=True).rmdir()
+    run = ended(scene)
+    put(directory, b"newer")
+
+    plan = plan_restore_run(run)
+    done = restore_run(run)
+
+    assert plan.steps == done.restored == ()
+    assert done.kept == plan.kept
+    assert [Path(left).name for left, _ in done.kept] == ["d", "a"]
+    assert directory.read_bytes() == b"newer"
 
 
 def test_a_missing_parent_is_made_again(scene: Scene) -> None:

@@ -127,7 +127,7 @@ def test_plan(now: Now, left: dict[str, State], over_ns: int, force: bool, outco
 def test_a_directory_that_is_there_gets_its_metadata_alone() -> None:
     image = replace(IMAGE, how="directory", copy="")
 
-    plan = plan_restore([image], lambda found: Now(THERE), {"/w/a": THERE}, 0)
+    plan = plan_restore([image], lambda found: Now(THERE, directory=True), {"/w/a": THERE}, 0)
 
     assert plan.steps == (Step("metadata", image),)
     assert plan.lines() == ["reset    '/w/a'"]

@@ -11,6 +11,8 @@ from pytest_session_guard._core.restoring import Now, Preimage, state_of
 from pytest_session_guard._host.copying import listed_xattrs, same_content
 from pytest_session_guard._host.fsops import Raw, lstat_or_none
 
+from .moving import obstacle_above
+
 
 def look(image: Preimage, store: str) -> Now:
     """What stands at a pre-image's path now, and whether its copy can be used.
@@ -19,11 +21,14 @@ def look(image: Preimage, store: str) -> Now:
     """
     stored = lstat_or_none(f"{store}/{image.copy}") if image.copy else None
     usable = not image.copy or (stored is not None and (image.how == "link" or stored.st_size == image.size))
-    found = lstat_or_none(image.path)
+    blocked = obstacle_above(image.path)
+    # Behind a symlink stands what is somebody else's.
+    found = None if blocked else lstat_or_none(image.path)
     if image.how == "absent":
         return Now(state_of(found), same=found is None)
     same = found is not None and _is_same(image, found, f"{store}/{image.copy}", stored)
-    return Now(state_of(found), same, usable, _is_intact(image, stored))
+    directory = found is not None and stat.S_ISDIR(found.st_mode)
+    return Now(state_of(found), same, usable, _is_intact(image, stored), directory, blocked)
 
 
 def _is_intact(image: Preimage, stored: os.stat_result | None) -> bool:

@@ -28,6 +28,20 @@ def entered(directory: str) -> OpenDirectory:
             return parent.enter(name)
 
 
+def obstacle_above(path: str) -> str:
+    """Why nothing can be put at a path as things are above it, ``""`` where it can; missing directories are made."""
+    directory = path.rpartition("/")[0]
+    while directory:
+        try:
+            with OpenDirectory(directory):
+                return ""
+        except FileNotFoundError:
+            directory = directory.rpartition("/")[0]
+        except OSError as problem:
+            return f"{directory!r} cannot be entered ({problem.strerror or problem})"
+    return ""
+
+
 def holds(parent: OpenDirectory, name: str, identity: Identity | None = None) -> bool:
     """Whether a name is taken, by that very object where one is told."""
     try:

@@ -61,7 +61,7 @@ class Restorer:
         for step in plan.steps:
             try:
                 if step.preimage.how == "directory":
-                    self._make_directory(step)
+                    self._make_directory(step, aside)
                     directories.append(step.preimage)
                 elif step.action == "remove":
                     aside.append((step.preimage.path, self._set_aside(step.preimage.path)))
@@ -86,10 +86,13 @@ class Restorer:
         with OpenDirectory(directory or "/") as parent:
             return self._aside.take(path, parent, name)
 
-    def _make_directory(self, step: Step) -> None:
-        directory, _, name = step.preimage.path.rpartition("/")
+    def _make_directory(self, step: Step, aside: list[tuple[str, str]]) -> None:
+        path = step.preimage.path
+        directory, _, name = path.rpartition("/")
         with entered(directory or "/") as parent:
-            if step.action == "create":
+            if step.action == "replace":
+                aside.append((path, self._aside.take(path, parent, name)))
+            if step.action != "metadata":
                 with suppress(FileExistsError):
                     parent.mkdir(name, 0o700)
             _insist_on_directory(parent, name)
