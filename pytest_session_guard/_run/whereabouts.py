@@ -61,7 +61,7 @@ def ledger_place(rootdir: str, told: str, environ: Mapping[str, str]) -> str:
     :param rootdir: absolute and real.
     :param told: what the configuration says, absolute or relative to the rootdir.
     """
-    path = resolve_missing(os.path.join(rootdir, os.path.expanduser(told)))
+    path = resolve_missing(os.path.join(rootdir, os.path.expanduser(told.replace("{rootdir}", rootdir))))
     if told != OPTION.default or may_hold_ledger(path):
         return path
     return ledger_elsewhere(rootdir, environ)

@@ -291,9 +291,10 @@ def test_clean_leaves_a_run_alone_whose_ledger_is_damaged(killed: Project) -> No
     assert (killed.home / ".chat" / "sessions" / "mine.json").exists()
 
 
-def test_ledger_elsewhere_is_found_by_configuration_and_by_option(make_project: MakeProject) -> None:
+@pytest.mark.parametrize("told", ["state", "{rootdir}/state"])
+def test_ledger_elsewhere_is_found_by_configuration_and_by_option(make_project: MakeProject, told: str) -> None:
     project = make_project(
-        {"test_it.py": "def test():\n    pass\n", "pytest.ini": "[pytest]\nsession_guard_dir = state\n"}
+        {"test_it.py": "def test():\n    pass\n", "pytest.ini": f"[pytest]\nsession_guard_dir = {told}\n"}
     )
     project.run()
 
