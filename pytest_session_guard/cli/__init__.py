@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from pytest_session_guard._core.errors import SessionGuardError
 from pytest_session_guard.cli import examining, launching, looking_back, reporting, setting_up, verifying
@@ -17,6 +18,16 @@ from pytest_session_guard.cli.console import NOT_DONE, print_error
 from pytest_session_guard.cli.places import no_empty
 
 __all__ = ["main"]
+
+# Commands that the guard gives to processes of its own.
+INTERNAL: Final = frozenset({"trial", "wall"})
+
+
+class _Choices(dict[str, argparse.ArgumentParser]):
+    """All commands, of which a complaint about a wrong one lists those that are meant for people."""
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in super().__iter__() if name not in INTERNAL)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,4 +71,5 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for family in (launching, examining, looking_back, reporting, setting_up, verifying):
         family.add(commands)
+    commands.choices = _Choices(commands.choices)
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def test_bad_usage_is_status_2(words: tuple[str, ...], capsys: pytest.CaptureFix
 
     assert exit_.value.code == 2
     assert "usage: session-guard" in capsys.readouterr().err
+
+
+def test_complaint_about_a_command_lists_those_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["nothing"])
+
+    allowed = capsys.readouterr().err.partition("(choose from ")[2]
+    assert sorted(re.findall(r"\w+", allowed)) == sorted(COMMANDS)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
