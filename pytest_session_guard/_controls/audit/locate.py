@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from builtins import bytes, getattr, int, isinstance, len, memoryview, str, type  # noqa: A004 - captured: tests mock builtins
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 from stat import S_ISDIR, S_ISLNK
@@ -271,6 +270,3 @@ def held_directories(limit: int = 256) -> list[int]:
         except OSError:
             continue
     return found
-
-
-Locate = Callable[[Intent], list[Target]]
