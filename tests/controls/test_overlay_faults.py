@@ -283,3 +283,24 @@ def test_home_that_is_an_overlay_on_an_overlay_is_read_only(scene: Scene) -> Non
     assert status == "partial"
     assert reason == f"{scene.home} is read-only instead of overlaid (Invalid argument)"
     assert refused == "EROFS"
+
+
+def leave_the_base_for_half_a_place(inside):
+    before = namespaces.capabilities()
+    base = overlay.base.take_as_base(overlay.joining.leave(), before)
+    with base.copied():
+        elsewhere = overlay.joining.open_own_namespace("mnt")
+    no_root = os.open(inside.home + "/notes.txt", os.O_RDONLY)
+    number = 0
+    try:
+        with base.left_for(elsewhere, no_root):
+            pass
+    except OSError as problem:
+        number = problem.errno
+    here = os.stat("/proc/thread-self/ns/mnt").st_ino
+    return number, here == os.fstat(base.namespace_fd).st_ino
+
+
+@by_everyone
+def test_keeper_that_enters_half_way_is_back_in_its_base(scene: Scene) -> None:
+    assert scene.run(leave_the_base_for_half_a_place) == [errno.ENOTDIR, True]
