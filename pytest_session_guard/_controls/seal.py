@@ -18,11 +18,11 @@ import errno
 import os
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Literal
 
 from .._core.errors import LayerUnavailableError
+from .._core.values import dataclass
 from .._host import landlock, namespaces
 from .._host.support import ProbeResult, tried_in_child
 

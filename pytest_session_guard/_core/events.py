@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 from builtins import bool, bytes, dict, getattr, isinstance, memoryview, str, type  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Action
 
 # O_TRUNC belongs here: O_RDONLY|O_TRUNC empties a file. O_TMPFILE does not: its bits hold O_DIRECTORY.

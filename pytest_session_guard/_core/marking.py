@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from json import JSONDecodeError
 from typing import Any, Final, Protocol, runtime_checkable
 
 from pytest_session_guard._core.records import MARKER_KEY
+from pytest_session_guard._core.values import dataclass
 
 Marker = Mapping[str, str | int]
 

@@ -6,9 +6,11 @@ import json
 import json.encoder
 from builtins import bool, dict, enumerate, getattr, int, isinstance, len, tuple  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final, Literal, NamedTuple
 from zlib import crc32
+
+from pytest_session_guard._core.values import dataclass
 
 Outcome = Literal["refused", "contained", "preserved", "allowed"]
 Phase = Literal["setup", "call", "teardown", "collection", "session", "late", ""]

@@ -7,10 +7,10 @@ still, it is not older than the run, it lies in a place of the run's, and (a dir
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pytest_session_guard._core.records import Identity
+from pytest_session_guard._core.values import dataclass
 
 NOT_RECORDED = "its creation by this run is not recorded"
 ANOTHER_OBJECT = "another object stands there now"

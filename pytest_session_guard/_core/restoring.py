@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
 from typing import Any, Final, Literal
 
 from pytest_session_guard._core.records import Identity, iter_kind
 from pytest_session_guard._core.zones import is_within
+from pytest_session_guard._core.values import dataclass
 
 How = Literal["link", "copy", "symlink", "directory", "absent"]
 Action = Literal["create", "replace", "metadata", "remove"]

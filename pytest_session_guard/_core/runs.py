@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from pytest_session_guard._core.records import Identity, grain_ns, iter_kind
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Rule, Zone
 
 KEEP_RUNS: Final = 10

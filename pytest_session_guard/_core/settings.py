@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal
 
 from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Zone
 
 MODES: Final = ("off", "report", "enforce")  # weakest first

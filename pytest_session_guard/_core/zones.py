@@ -12,8 +12,10 @@ import functools
 import re
 from builtins import enumerate, tuple  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from pytest_session_guard._core.values import dataclass
 
 
 class Zone(enum.StrEnum):

@@ -7,9 +7,10 @@ import os
 import struct
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from .._core.values import dataclass
 from .syscalls import call
 
 SHARED_FS: Final = 0x200

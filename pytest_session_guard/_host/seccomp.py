@@ -15,9 +15,9 @@ import errno
 import os
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from .._core.values import dataclass
 from .syscalls import call, syscall
 
 # Statuses that would let a pipeline go on: everything passed, or pytest collected no test.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from pytest_session_guard._core.values import dataclass
 
 Status = Literal["enforced", "partial", "unavailable"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pytest_session_guard._core.records import REPORT_SCHEMA, Touch
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._report.wording import counted
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from pytest_session_guard._controls.discover import Finding, configuration_for, discover, lines_for
 from pytest_session_guard._controls.initialise import Plan, plan_init
 from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.fsops import replace_file
 
 

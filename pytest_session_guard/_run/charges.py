@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from builtins import str  # noqa: A004 - captured: tests mock builtins
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pytest_session_guard._core.records import Outcome, Span, Touch
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Rule, Zone
 from pytest_session_guard._host.fsops import Raw
 

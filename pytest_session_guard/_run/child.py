@@ -6,7 +6,7 @@ import atexit
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pytest_session_guard._controls.audit.locate import DirFdHint
@@ -15,6 +15,7 @@ from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ProtectedPathError
 from pytest_session_guard._core.records import Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, read_policy

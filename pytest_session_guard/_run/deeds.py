@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final, Literal
 
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import OwnPath, Raw
 

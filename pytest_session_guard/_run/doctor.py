@@ -7,10 +7,11 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Final
 
 from pytest_session_guard._core.settings import LAYERS
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._run.advice import advice_for
 from pytest_session_guard._run.checks import check_children, check_ledger, check_pytest
 from pytest_session_guard._run.finding import Finding, is_harmed, run_quietly, scratch_directory

@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from stat import S_IFMT, S_ISDIR, S_ISREG
 from typing import Final, NamedTuple
 
 from pytest_session_guard._core.records import Span, Touch
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Zone, counts
 from pytest_session_guard._host.fsops import OwnPath, Raw, keep_clear_of_low_numbers
 from pytest_session_guard._host.processes import descendants

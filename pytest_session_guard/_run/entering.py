@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import MutableMapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.handover import Handover, read_policy
 from pytest_session_guard._run.walls import (

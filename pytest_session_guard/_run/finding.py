@@ -8,8 +8,9 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from pytest_session_guard._core.values import dataclass
 
 TRIAL_LIMIT_S: Final = 60
 CONTENT: Final = "real data\n"

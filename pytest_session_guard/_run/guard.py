@@ -8,7 +8,7 @@ from builtins import ascii, bool, len, str, sum, type  # noqa: A004 - captured: 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.audit import Gate, Ports
@@ -20,6 +20,7 @@ from pytest_session_guard._controls.ownership import Ownership
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Phase, Span, Touch
 from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Zone
 from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.directories import Root

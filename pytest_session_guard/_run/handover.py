@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Pattern, Policy, Rule, Zone
 from pytest_session_guard._host.fsops import read_file, replace_file
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from stat import S_ISDIR, S_ISREG, S_IWUSR
 from typing import Final
 
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Zone, is_within
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import real_path_of_fd

@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.ledger import JournalReader, RunDirectory
 from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
 from pytest_session_guard._core.records import Span, Touch
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Zone, counts, is_within
 from pytest_session_guard._host.fsops import read_file
 from pytest_session_guard._host.processes import adopt_orphans, children, command_of, end_children, wait_for_children

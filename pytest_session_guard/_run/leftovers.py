@@ -5,10 +5,11 @@ from __future__ import annotations
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._core.records import Span
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.processes import (
     POLL_S,

@@ -7,11 +7,12 @@ import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
 from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._core.settings import Line, Settings, is_glob
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Pattern, Policy, Rule, Zone, is_within
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._run.whereabouts import ledger_place

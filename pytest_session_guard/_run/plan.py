@@ -13,11 +13,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
 from pytest_session_guard._core.errors import LayerUnavailableError
 from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._host.fsops import Raw, replace_file
 from pytest_session_guard._host.processes import end_children

@@ -6,7 +6,7 @@ Each command is a plan, which can be printed, and its application; both read the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
@@ -34,6 +34,7 @@ from pytest_session_guard._core.restoring import (
     torn_paths,
 )
 from pytest_session_guard._core.runs import ALIVE, PastRun, RecordedArtifacts, quarantined_paths
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Zone, is_within
 from pytest_session_guard._host.identity import identity_of
 from pytest_session_guard._run.past import unfinished_runs

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import MODES, Settings
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.document import Report, UnreadableReportError, parse_report
 from pytest_session_guard._report.text import preserved_lines

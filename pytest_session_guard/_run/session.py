@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup
@@ -18,6 +18,7 @@ from pytest_session_guard._core.errors import (
 )
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Line, check_path
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import resolve_missing

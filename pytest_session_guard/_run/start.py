@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Collection, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.audit import BlindSpots, install, wrap_calls_without_events
@@ -14,6 +14,7 @@ from pytest_session_guard._controls.audit.locate import DirFdHint
 from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
 from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Pattern, Policy
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw

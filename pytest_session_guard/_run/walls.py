@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._core.errors import LayerUnavailableError
 from pytest_session_guard._core.settings import Settings
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Zone, is_within
 from pytest_session_guard._run.places import Places
 

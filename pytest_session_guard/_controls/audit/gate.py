@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from builtins import len, str  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable
-from dataclasses import dataclass
 from os import stat_result
 from stat import S_ISBLK, S_ISCHR, S_ISREG
 from typing import Any, Final
@@ -14,6 +13,7 @@ from pytest_session_guard._controls.audit.locate import Locator, Target, Uncheck
 from pytest_session_guard._core.errors import LedgerError, ProtectedPathError
 from pytest_session_guard._core.events import Intent, intents_of
 from pytest_session_guard._core.records import Identity, Outcome, Span, Touch
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Action, Decision, Policy, Rule, Standing, Verdict, Zone, decide_by
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import birth_ns, identity_from_stat, look

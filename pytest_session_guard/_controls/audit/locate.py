@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from builtins import bytes, getattr, int, isinstance, len, memoryview, str, type  # noqa: A004 - captured: tests mock builtins
-from dataclasses import dataclass
 from pathlib import PurePath
 from stat import S_ISDIR, S_ISLNK
 from threading import local
 from typing import Any, Final
 
 from pytest_session_guard._core.events import Intent
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Rule
 from pytest_session_guard._host.fsops import OwnDescriptor, OwnPath, Raw
 from pytest_session_guard._host.identity import (

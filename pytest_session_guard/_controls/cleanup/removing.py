@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError, NotCreatedByRunError
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.removal import BESIDE, Kept, Removal, RemovalPlan, plan_removal
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Zone
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import Raw, make_directory

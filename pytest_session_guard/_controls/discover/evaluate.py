@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from pytest_session_guard._controls.discover.libraries import (
@@ -29,6 +29,7 @@ from pytest_session_guard._controls.discover.traces import (
     overridden,
     parents,
 )
+from pytest_session_guard._core.values import dataclass
 
 DEEPEST: Final = 24
 

@@ -6,11 +6,12 @@ import ast
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib.machinery import PathFinder
 from typing import Final
 
 from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.values import dataclass
 
 PASSED_OVER: Final = frozenset(
     {"tests", "test", "testing", "node_modules", "site-packages", "build", "dist", "__pycache__"}

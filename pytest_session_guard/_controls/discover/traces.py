@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
+
+from pytest_session_guard._core.values import dataclass
 
 MOST: Final = 12  # ways that one expression may lead; more of them are no news
 UNKNOWN: Final = "{…}"  # a part of a path that only a running program knows

@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from pytest_session_guard._controls.initialise.ini import Options, edit_ini
 from pytest_session_guard._controls.initialise.toml import NATIVE_TABLE, TABLE, edit_toml, toml_spans
+from pytest_session_guard._core.values import dataclass
 
 __all__ = ["Plan", "plan_init"]
 

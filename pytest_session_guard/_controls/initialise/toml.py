@@ -7,11 +7,11 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from pytest_session_guard._controls.initialise.ini import LISTS, Options, newline_of
 from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.values import dataclass
 
 TABLE: Final = ("tool", "pytest", "ini_options")
 NATIVE_TABLE: Final = ("tool", "pytest")

@@ -6,11 +6,12 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import starmap
 from operator import attrgetter
 from typing import Final, Literal
+
+from pytest_session_guard._core.values import dataclass
 
 Kind = Literal["created", "removed", "replaced", "content", "metadata", "names", "incomparable"]
 # (mode, inode, links, uid, gid, size, mtime_ns, ctime_ns)

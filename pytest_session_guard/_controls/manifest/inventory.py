@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.fsops import lstat_or_none
 
 from .facts import MODE, Difference, Facts, difference, facts_of, is_directory, is_same_object, pack_all

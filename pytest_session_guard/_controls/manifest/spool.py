@@ -7,9 +7,9 @@ import os
 import struct
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.fsops import OwnPath, Raw, keep_clear_of_low_numbers, write_all
 
 from .facts import RECORD, Facts

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
+from ..._core.values import dataclass
 from ..._host import mounts, namespaces
 from . import construction
 from .joining import enter_mounts, open_own_namespace, open_root

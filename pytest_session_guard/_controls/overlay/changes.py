@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import Final
 
+from ..._core.values import dataclass
 from .comparison import (
     DIRECTORY,
     OPAQUE,

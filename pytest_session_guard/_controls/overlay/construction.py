@@ -6,9 +6,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal
 
+from ..._core.values import dataclass
 from ..._host import mounts
 from .layout import Kind, Layout, OverlayPlan, Step, Surroundings
 

@@ -16,9 +16,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 
+from ..._core.values import dataclass
 from ..._host import mounts
 from . import construction
 from .base import Base

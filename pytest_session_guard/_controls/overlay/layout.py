@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal
+
+from pytest_session_guard._core.values import dataclass
 
 Kind = Literal["directory", "file", "socket", "missing", "link"]
 Role = Literal["through", "cover", "frozen"]

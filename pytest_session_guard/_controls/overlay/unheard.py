@@ -14,9 +14,10 @@ import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Final
 
+from ..._core.values import dataclass
 from ..._host import processes, seccomp
 from .custody import Custody
 from .layout import OverlayPlan

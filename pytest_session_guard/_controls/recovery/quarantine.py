@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.removal import BESIDE
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import Raw, lstat_or_none
 

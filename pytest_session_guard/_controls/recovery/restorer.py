@@ -7,11 +7,11 @@ import errno
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.restoring import Now, Preimage, RestorePlan, Step
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.copying import copy_content, overwrite_content, put_metadata, same_content
 from pytest_session_guard._host.directories import OpenDirectory, is_directory
 from pytest_session_guard._host.fsops import OwnPath, Raw, lstat_or_none

@@ -19,11 +19,11 @@ import types
 import typing
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import MemberDescriptorType, ModuleType
 from typing import Any, Final
 
 from pytest_session_guard._controls.redirect.slots import is_a
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.fsops import Raw
 
 DEEPEST: Final = 4

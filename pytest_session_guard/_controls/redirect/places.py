@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any, Final, cast
 
 from pytest_session_guard._core.settings import Redirect
+from pytest_session_guard._core.values import dataclass
 
 PATH_STARTS: Final = frozenset("/~$")
 LONGEST_PATH: Final = 4096

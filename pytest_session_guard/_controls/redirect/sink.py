@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
 
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.fsops import Raw
 
 Change = Literal["created", "changed", "removed"]
