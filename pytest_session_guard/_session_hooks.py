@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_session_guard._run.session import SessionRun
 
 MARK_NAME: Final = "session_guard"
+FIXTURE: Final = "session_guard"
 SHOWN_PER_TEST: Final = 5
 LEAVES: Final = pytest.StashKey[bool]()
 
@@ -66,6 +67,8 @@ class SessionHooks:
             if self.run.answers_to_user:
                 raise pytest.UsageError(str(problem)) from problem
             _fail_collection(session, str(problem))
+        if any(FIXTURE in getattr(item, "fixturenames", ()) for item in session.items):
+            self.run.redirects.prepare()
         self.run.leave()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -11,7 +11,7 @@ import fnmatch
 import functools
 import re
 from builtins import enumerate, tuple  # noqa: A004 - captured: tests mock builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import field
 from typing import Final
 
@@ -118,7 +118,7 @@ class Policy:
     patterns: tuple[Pattern, ...] = ()
     by_prefix: dict[str, Rule] = field(init=False, repr=False, compare=False)
     ancestors: dict[str, Rule] = field(init=False, repr=False, compare=False)
-    matchers: tuple[tuple[re.Pattern[str], bool, Pattern], ...] = field(init=False, repr=False, compare=False)
+    matchers: tuple[tuple[Callable[[str], object], bool, Pattern], ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         chosen: dict[str, Rule] = {"/": Rule(Zone.PROTECTED, "/", "/", "default")}
@@ -134,7 +134,7 @@ class Policy:
                     above.setdefault(ancestor, rule)
         object.__setattr__(self, "by_prefix", chosen)
         object.__setattr__(self, "ancestors", above)
-        matchers = tuple((compile_glob(p.glob), "/" in p.glob, p) for p in self.patterns)
+        matchers = tuple((_matches(p.glob), "/" in p.glob, p) for p in self.patterns)
         object.__setattr__(self, "matchers", matchers)
 
     def rule_for(self, path: str) -> Rule:
@@ -168,8 +168,8 @@ class Policy:
         if not self.matchers:
             return None
         name = candidate.rpartition("/")[2]
-        for expression, whole_path, pattern in self.matchers:
-            if expression.fullmatch(candidate if whole_path else name) and is_within(candidate, pattern.within):
+        for matches, whole_path, pattern in self.matchers:
+            if matches(candidate if whole_path else name) and is_within(candidate, pattern.within):
                 return Rule(Zone.FREE, candidate, pattern.glob, pattern.source)
         return None
 
@@ -224,6 +224,13 @@ def compile_glob(glob: str) -> re.Pattern[str]:
     out = ["(?:.*/)?" if name == "**" else _name_expression(name) + "/" for name in above]
     out.append(".+" if last == "**" else _name_expression(last))
     return re.compile("".join(out), re.DOTALL)
+
+
+def _matches(glob: str) -> Callable[[str], object]:
+    """What tells whether a path, or a name, is one that a glob means; most are the names of caches, and need no expression."""
+    if glob.endswith("/") or glob == "**" or _GLOB_SIGNS.search(glob):
+        return compile_glob(glob).fullmatch
+    return glob.__eq__
 
 
 def _name_expression(glob: str) -> str:

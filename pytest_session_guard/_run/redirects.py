@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pytest_session_guard._controls.redirect import Redirector
 from pytest_session_guard._core.errors import LateWriterWarning
 from pytest_session_guard._core.settings import Line, Redirect, Settings, parse_redirect
 from pytest_session_guard._run.places import Places
+
+if TYPE_CHECKING:
+    from pytest_session_guard._controls.redirect import Redirector
 
 UNSEEN: Final = "a writer that outlived its test (a child process or native code)"
 
@@ -49,8 +51,16 @@ class RedirectDesk:
         if self.settings.redirects or self.settings.resets:
             self._working()
 
+    @staticmethod
+    def prepare() -> None:
+        """Have at hand what the first redirect takes; a test's fake file system would be in what is imported later."""
+        from pytest_session_guard._controls.redirect import Redirector  # noqa: F401
+
     def _working(self) -> Redirector:
         if self.redirector is None:
+            # Imported here: most runs redirect nothing.
+            from pytest_session_guard._controls.redirect import Redirector
+
             self.redirector = Redirector(
                 self.settings.redirects,
                 self.settings.resets,

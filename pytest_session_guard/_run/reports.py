@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from pytest_session_guard._core.records import REPORT_SCHEMA, Touch, iter_kind
-from pytest_session_guard._core.restoring import changed_paths
 from pytest_session_guard._core.runs import PastRun, RecordedArtifacts
 from pytest_session_guard._host.fsops import make_directory, overwrite_file, read_file, replace_file
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
@@ -109,6 +108,9 @@ def unfinished_report(
     records: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The report of a run that ended before it could give one; nobody can vouch for it, so it is never clean."""
+    # Imported here: a run that gives its own report has no use for it.
+    from pytest_session_guard._core.restoring import changed_paths
+
     own = {
         key: value for key, value in header.items() if key not in ("zones", "run", "started_ns", "machine", "directory")
     }

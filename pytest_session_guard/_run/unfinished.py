@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
-from pytest_session_guard._controls.recovery import apply_quarantine, plan_quarantine
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.removal import BESIDE
 from pytest_session_guard._core.runs import quarantined_paths
@@ -46,6 +45,9 @@ def finish_removals(run: GuardRun, begun: Iterable[Mapping[str, Any]]) -> Remove
     homes = quarantined_paths(begun)
     if not homes:
         return Removed()
+    # Imported here: hardly ever does a process die while it removes something.
+    from pytest_session_guard._controls.recovery import apply_quarantine, plan_quarantine
+
     plan = plan_quarantine(f"{run.directory.path}/quarantine", homes, run.ownership.is_own)
     # What has no home in those records was left there, and named, by this process.
     done = apply_quarantine(replace(plan, uncertain=()))

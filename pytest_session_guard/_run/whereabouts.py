@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import configparser
 import os
 import tempfile
-import tomllib
 import zlib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -102,6 +100,9 @@ def configuration(rootdir: str) -> dict[str, Any] | None:
 
 
 def _from_toml(path: str, tables: tuple[tuple[str, ...], ...]) -> dict[str, Any] | None:
+    # Imported here and below: a run has its configuration from pytest, and need not pay for readers of its own.
+    import tomllib
+
     try:
         with open(path, "rb") as file:
             content = tomllib.load(file)
@@ -119,6 +120,8 @@ def _from_toml(path: str, tables: tuple[tuple[str, ...], ...]) -> dict[str, Any]
 
 
 def _from_ini(path: str, section: str) -> dict[str, Any] | None:
+    import configparser
+
     # Raw: a percent sign is no interpolation to pytest either.
     parser = configparser.RawConfigParser(strict=False)
     try:

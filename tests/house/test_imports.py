@@ -39,3 +39,17 @@ def test_package_alone_brings_in_nothing_of_its_own() -> None:
 @pytest.mark.parametrize("module", ["cli", "_controls.audit", "_controls.ledger", "_host.identity"])
 def test_filelock_and_ctypes_wait_until_they_are_needed(module: str) -> None:
     assert not {"filelock", "ctypes"} & modules_after(f"import pytest_session_guard.{module}")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "configparser",
+        "tomllib",
+        "pytest_session_guard._controls.redirect",
+        "pytest_session_guard._controls.recovery",
+        "pytest_session_guard._core.restoring",
+    ],
+)
+def test_a_run_begins_without_what_most_runs_have_no_use_for(module: str) -> None:
+    assert module not in modules_after("import pytest; import pytest_session_guard._beginning")
