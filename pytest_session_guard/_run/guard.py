@@ -36,6 +36,7 @@ from pytest_session_guard._run.walls import Layer, Walls
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.preimages import Preimages
+    from pytest_session_guard._run.earlier import Earlier
 
 _get_ident: Final = threading.get_ident  # captured: tests replace it
 
@@ -49,6 +50,7 @@ class GuardRun:
 
     :param label: ``main`` for the controller, the worker's name for a worker.
     :ivar exposed: the protected places that the seal does not hold.
+    :ivar earlier: what was there before the guard and leads past it; what that leads to is no directory under watch.
     """
 
     settings: Settings
@@ -68,6 +70,7 @@ class GuardRun:
     scrubbed: tuple[str, ...] = ()
     preimages: Preimages | None = None
     root: Root | None = None
+    earlier: Earlier | None = None
     finished: bool = False
     exit_status: int = 0
 
@@ -328,9 +331,10 @@ class GuardRun:
         return self._at[0] == nodeid
 
     def is_quiet(self) -> bool:
-        """Whether nothing at all happened since violations were last taken."""
+        """Whether nothing at all happened since violations were last taken; each phase of each test asks."""
         return (
             len(self.touches) == self._reported
+            and self.earlier is None
             and self.ownership.is_settled
             and not self.broken
             and self.lookout.is_quiet()

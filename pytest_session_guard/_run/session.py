@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup
 from pytest_session_guard._controls.ledger import note_closed
@@ -39,9 +39,6 @@ from pytest_session_guard._run.stamps import Stamps
 from pytest_session_guard._run.summary import build_report
 from pytest_session_guard._run.unfinished import clear_shared
 
-if TYPE_CHECKING:
-    from pytest_session_guard._run.earlier import Earlier
-
 GREEN: Final = frozenset({0, 5})
 
 
@@ -55,7 +52,6 @@ class SessionRun(GuardRun):
     inventory: Inventory | None = None
     invitation: Invitation | None = None
     remote: dict[str, dict[str, Any]] = field(default_factory=dict)
-    earlier: Earlier | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -283,10 +279,6 @@ class SessionRun(GuardRun):
         self._write_reports()
         self.exit_status = self.status_for(exit_status)
         return self.exit_status
-
-    def is_quiet(self) -> bool:
-        """As for any process of the run; what things from before the guard lead to is no directory under watch."""
-        return self.earlier is None and GuardRun.is_quiet(self)
 
     def collect(self) -> None:
         """As for any process of the run; the controller also looks at what things from before the guard lead to."""
