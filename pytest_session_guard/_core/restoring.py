@@ -12,8 +12,8 @@ from dataclasses import asdict, field, fields, replace
 from typing import Any, Final, Literal
 
 from pytest_session_guard._core.records import Identity, iter_kind
-from pytest_session_guard._core.zones import is_within
 from pytest_session_guard._core.values import dataclass
+from pytest_session_guard._core.zones import is_within
 
 How = Literal["link", "copy", "symlink", "directory", "absent"]
 Action = Literal["create", "replace", "metadata", "remove"]
