@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -67,7 +68,8 @@ class SessionHooks:
             if self.run.answers_to_user:
                 raise pytest.UsageError(str(problem)) from problem
             _fail_collection(session, str(problem))
-        if any(FIXTURE in getattr(item, "fixturenames", ()) for item in session.items):
+        # A test may also ask by `getfixturevalue`, which nobody sees here.
+        if "pyfakefs" in sys.modules or any(FIXTURE in getattr(item, "fixturenames", ()) for item in session.items):
             self.run.redirects.prepare()
         self.run.leave()
 

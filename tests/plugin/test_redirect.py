@@ -274,12 +274,21 @@ def test_real_home_is_protected_still():
     assert [touch["nodeid"] for touch in result.touches] == ["test_it.py::test_real_home_is_protected_still"]
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [("session_guard", True), ("", False)], ids=["asked", "unasked"])
+@pytest.mark.parametrize(
+    ("arguments", "head", "expected"),
+    [
+        pytest.param("session_guard", "", True, id="asked"),
+        pytest.param(
+            "", "import sys, types; sys.modules['pyfakefs'] = types.ModuleType('pyfakefs')\n", True, id="faked"
+        ),
+        pytest.param("", "", False, id="neither"),
+    ],
+)
 def test_what_a_redirect_takes_is_imported_before_a_test_that_may_ask_for_one(
-    make_project: MakeProject, arguments: str, expected: bool
+    make_project: MakeProject, arguments: str, head: str, expected: bool
 ) -> None:
     """Imported later, under a fake file system of the test's, it would hold the fake's modules for good."""
-    asks = f"def test_asks({arguments}): pass\n"
+    asks = f"{head}def test_asks({arguments}): pass\n"
     looks = f"import sys\ndef test_looks(): assert ('pytest_session_guard._controls.redirect' in sys.modules) is {expected}\n"
     project = make_project({"test_a.py": looks, "test_b.py": asks})
 
