@@ -22,6 +22,7 @@ from pytest_session_guard._run.handing_back import is_gone
 from pytest_session_guard._run.leftovers import STILL_RUNNING
 from pytest_session_guard._run.retreat import Retreat
 from pytest_session_guard._run.session import SessionRun
+from pytest_session_guard._run.unfinished import close
 
 # pytest's own exit statuses that would let a pipeline go on: everything passed, or no test was collected.
 GREEN: Final = frozenset({0, 5})
@@ -84,6 +85,8 @@ class _LastWord:
             before = len(run.touches)
             try:
                 self._tell_survivors(look_once_more(run))
+                if run.is_controller and not is_gone(run):
+                    close(run)
                 run.let_go()
             except LedgerError as problem:
                 if not is_gone(run):

@@ -9,7 +9,6 @@ from dataclasses import field
 from typing import Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup
-from pytest_session_guard._controls.ledger import note_closed
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._core.errors import (
     LayerUnavailableError,
@@ -37,7 +36,7 @@ from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
 from pytest_session_guard._run.stamps import Stamps
 from pytest_session_guard._run.summary import build_report
-from pytest_session_guard._run.unfinished import clear_shared
+from pytest_session_guard._run.unfinished import clear_shared, close
 
 GREEN: Final = frozenset({0, 5})
 
@@ -373,7 +372,7 @@ class SessionRun(GuardRun):
         self.finished = True
         with self.complaining():
             if self.is_controller:
-                note_closed(self.directory.path, self.report.kept)
+                close(self)
             self.journal.append(
                 {"kind": "finished", "label": self.label, "exit_status": self.exit_status, "time": Raw.time_ns() / 1e9}
             )

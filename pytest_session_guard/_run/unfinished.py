@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup, Removed
+from pytest_session_guard._controls.ledger import is_closed, note_closed
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.removal import BESIDE
 from pytest_session_guard._core.runs import quarantined_paths
@@ -15,6 +16,7 @@ from pytest_session_guard._core.zones import Zone
 
 if TYPE_CHECKING:
     from pytest_session_guard._run.guard import GuardRun
+    from pytest_session_guard._run.session import SessionRun
 
 RETURNED: Final = "another object, put back: a process of this run died while it had it in quarantine"
 
@@ -32,6 +34,24 @@ def clear_shared(run: GuardRun, cleanup: Cleanup) -> Removed:
         shared = [path for path in run.ownership.paths if run.policy.rule_for(path).zone is Zone.SHARED]
         there = sorted(path for path in shared if os.path.lexists(path))
         return Removed(kept=tuple((path, f"the ledger cannot be used ({problem.reason})") for path in there))
+
+
+def close(run: SessionRun) -> None:
+    """Write down that a run is over, once nothing is left that it made after its report, or without ever giving one.
+
+    ``--looponfail`` has no session that ends, and exit handlers come after each.
+
+    :raises LedgerError: it cannot be written down.
+    """
+    if run.is_fork:
+        return  # its parent goes on
+    kept = dict(run.report.kept)
+    run.ownership.settle()
+    late = any(path not in kept and run.policy.rule_for(path).zone is Zone.SHARED for path in run.ownership.paths)
+    if late or not run.is_told:
+        kept |= dict(clear_shared(run, run.cleanup).kept)
+    if late or not is_closed(run.directory.path):
+        note_closed(run.directory.path, kept.items())
 
 
 def finish_removals(run: GuardRun, begun: Iterable[Mapping[str, Any]]) -> Removed:

@@ -358,3 +358,35 @@ def test_clean_suite_leaves_its_caches_and_nothing_else_in_the_project(make_proj
         "test_it.py", "pytest.ini", "__pycache__", ".pytest_cache", ".session_guard"
     }  # fmt: skip
     assert list((project.root / "__pycache__").glob("test_it*.pyc"))
+
+
+LATE_ARTIFACTS = {
+    "unconfigure": "def pytest_unconfigure(config):\n    make()\n",
+    "exit_handler": "import atexit\natexit.register(make)\n",
+    "no_session": "def pytest_cmdline_main(config):\n    make()\n    return 0\n",
+    "child_of_no_session": (
+        "def pytest_cmdline_main(config):\n"
+        "    import subprocess, sys\n"
+        "    return subprocess.call([sys.executable, '-c', 'from conftest import make; make()'])\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("way", LATE_ARTIFACTS)
+def test_artifact_that_is_made_after_the_report_or_without_one_goes_too(make_project: MakeProject, way: str) -> None:
+    make = (
+        "from pathlib import Path\n\n"
+        "def make():\n    (Path.home() / 'store' / 'late.json').write_text('{}')\n    print('made')\n\n"
+    )
+    files = {
+        "conftest.py": make + LATE_ARTIFACTS[way],
+        "test_it.py": "def test():\n    pass\n",
+        "pytest.ini": "[pytest]\nsession_guard_share = ~/store\n",
+    }
+    project = make_project(files, {"store/real.json": "real\n"})
+
+    result = project.run("-s", report=False)
+
+    assert result.status == 0, result.words
+    assert "made" in result.stdout
+    assert [path.name for path in (project.home / "store").iterdir()] == ["real.json"]
