@@ -71,15 +71,19 @@ class SessionHooks:
         # A test may also ask by `getfixturevalue`, which nobody sees here.
         if "pyfakefs" in sys.modules or any(FIXTURE in getattr(item, "fixturenames", ()) for item in session.items):
             self.run.redirects.prepare()
-        self.run.leave()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        """Between collection and the end of the session only tests run."""
+        """Between collection and the end of the session only tests run; the first must not answer for what was before it."""
+        run = self.run
+        if not run.is_quiet():
+            with run.complaining():
+                run.collect()
+        run.leave()
         try:
             return (yield)
         finally:
-            self.run.enter("", "session")
+            run.enter("", "session")
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:

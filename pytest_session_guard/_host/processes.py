@@ -7,7 +7,7 @@ import signal
 import stat
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 PR_SET_CHILD_SUBREAPER: Final = 36
@@ -161,11 +161,14 @@ def command_of(pid: int) -> str:
     return b" ".join(words).decode("utf-8", "backslashreplace")
 
 
-def wait_for_children(limit_s: float, ignore: frozenset[int] = frozenset()) -> list[int]:
+def wait_for_children(
+    limit_s: float, ignore: frozenset[int] = frozenset(), look: Callable[[], object] = lambda: None
+) -> list[int]:
     """Wait until no child is left, orphans adopted meanwhile included.
 
     :param limit_s: seconds after which the rest is given up on.
     :param ignore: children that are nobody's leftovers.
+    :param look: called at each look that finds some left.
     :returns: the survivors.
     """
     deadline = time.monotonic() + limit_s
@@ -174,6 +177,7 @@ def wait_for_children(limit_s: float, ignore: frozenset[int] = frozenset()) -> l
         left = [pid for pid in children() if pid not in ignore]
         if not left or time.monotonic() >= deadline:
             return left
+        look()
         time.sleep(POLL_S)
 
 

@@ -6,10 +6,12 @@ import os
 from builtins import str  # noqa: A004 - captured: tests mock builtins
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pytest_session_guard._controls.audit.attribution import NOBODY, Culprit
 from pytest_session_guard._core.records import Outcome, Span, Touch
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Rule, Zone
 from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._run.commands import UNKNOWN, Suspects
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Change, Try
@@ -34,13 +36,13 @@ class Blame:
     """Whom a touch is charged to.
 
     :param counts: whether it is a violation.
-    :param commands: the programs that the test started, one of which may have done it.
+    :param suspects: the programs that the test started, one of which may have done it.
     :param still_at_work: who was at work after the end of pytest, in words.
     """
 
     span: Span
     counts: bool = True
-    commands: str = ""
+    suspects: Suspects = UNKNOWN
     still_at_work: str = ""
 
 
@@ -49,7 +51,7 @@ def contained(change: Change, rule: Rule, blame: Blame) -> Touch:
     reason = APPEARED_REASON if change.real else CONTAINED_REASONS[change.kind]
     if blame.still_at_work:
         reason += f"; at work after the end of pytest: {blame.still_at_work}"
-    unknown = Doer(0, blame.commands)
+    unknown = Doer(0, blame.suspects.words, blame.suspects.culprit)
     outcome: Outcome = "allowed" if change.real else "contained"
     return _charged(change.kind, change.path, outcome, reason, unknown, rule, blame)
 
@@ -57,15 +59,16 @@ def contained(change: Change, rule: Rule, blame: Blame) -> Touch:
 def refused(attempt: Try, rule: Rule, blame: Blame) -> Touch:
     """A try that no layer shows."""
     is_own = os.path.isdir(f"/proc/self/task/{attempt.pid}")
-    doer = Doer(attempt.pid, "" if is_own else attempt.command)
+    doer = Doer(attempt.pid) if is_own else Doer(attempt.pid, attempt.command, blame.suspects.culprit)
     return _charged(attempt.operation, attempt.path, "refused", REFUSED_REASON, doer, rule, blame)
 
 
 class Doer(NamedTuple):
-    """A process and its command, or those that may have been it; 0 and ``""`` where that is not known."""
+    """A process and its command, or those that may have been it, and the line that started it; empty where that is not known."""
 
     pid: int
-    command: str
+    command: str = ""
+    culprit: Culprit = NOBODY
 
 
 def _charged(operation: str, path: str, outcome: Outcome, reason: str, doer: Doer, rule: Rule, blame: Blame) -> Touch:
@@ -81,6 +84,9 @@ def _charged(operation: str, path: str, outcome: Outcome, reason: str, doer: Doe
         phase=blame.span.phase,
         pid=doer.pid,
         process=doer.command,
+        file=doer.culprit.file,
+        line=doer.culprit.line,
+        function=doer.culprit.function,
         reason=reason,
         rule=str(rule),
     )

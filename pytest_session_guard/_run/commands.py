@@ -1,11 +1,15 @@
-"""The programs that a test starts: what an upper layer shows has no author, and one of them is it."""
+"""The programs that a test starts, and the lines that start them: what an upper layer shows has no author, and one of them is it."""
 
 from __future__ import annotations
 
 from builtins import len, type  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable, Iterator
 from pathlib import PosixPath, PurePath, WindowsPath
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from pytest_session_guard._controls.audit.attribution import NOBODY, Culprit
+from pytest_session_guard._core.zones import is_within
+from pytest_session_guard._report.text import relative
 
 MOST: Final = 8
 _CHARACTERS: Final = 300
@@ -15,31 +19,57 @@ _PATHS: Final = (PosixPath, WindowsPath)
 _fspath: Final = PurePath.__fspath__
 
 
+class Suspects(NamedTuple):
+    """What may have done it, in words, and the line that started it where that is but one, or one of the project's."""
+
+    words: str = ""
+    culprit: Culprit = NOBODY
+
+
+UNKNOWN: Final = Suspects()
+
+
 class Commands:
-    """The command lines of the programs that the current test started, newest last."""
+    """The command lines of the programs that the current test started, newest last, each with the line that started it.
 
-    def __init__(self) -> None:
+    :param rootdir: files below it are shown relative to it.
+    """
+
+    def __init__(self, rootdir: str) -> None:
+        self._rootdir = rootdir
         self._nodeid = ""
-        self._lines: list[str] = []
+        self._started: list[tuple[str, Culprit]] = []
 
-    def note(self, nodeid: str, event: str, arguments: tuple[Any, ...]) -> None:
+    def note(self, nodeid: str, event: str, arguments: tuple[Any, ...], culprit: Culprit) -> None:
         """A program is about to be started; runs no code of the arguments.
 
         :param event: ``os.system``, or one whose second argument has the program's own arguments.
         """
         if nodeid != self._nodeid:
-            self._nodeid, self._lines = nodeid, []
+            self._nodeid, self._started = nodeid, []
         words = arguments[:1] if event == "os.system" else _words(arguments[1])
         line = " ".join(_shown(words))[:_CHARACTERS]
-        if line and line not in self._lines:
-            del self._lines[: len(self._lines) - MOST + 1]
-            self._lines.append(line)
+        # How the standard library was called makes no other line of it.
+        started = (line, culprit._replace(via=""))
+        if line and started not in self._started:
+            del self._started[: len(self._started) - MOST + 1]
+            self._started.append(started)
 
-    def of(self, nodeid: str) -> str:
-        """The command line, or those of which one it was; ``""`` where the test started none that was seen."""
-        if nodeid != self._nodeid or not self._lines:
-            return ""
-        return self._lines[0] if len(self._lines) == 1 else _ANY_OF + "; ".join(self._lines)
+    def of(self, nodeid: str) -> Suspects:
+        """The command line, or those of which one it was; none where the test started none that was seen."""
+        if nodeid != self._nodeid or not self._started:
+            return UNKNOWN
+        lines = list(dict.fromkeys(line for line, _ in self._started))
+        culprits = {culprit for _, culprit in self._started}
+        if len(culprits) == 1:
+            return Suspects(lines[0] if len(lines) == 1 else _ANY_OF + "; ".join(lines), culprits.pop())
+        # What runners and libraries start for themselves (`uname`) seldom writes: a line of the project goes before them.
+        own = [culprit for culprit in culprits if is_within(culprit.file, self._rootdir)]
+        words = _ANY_OF + "; ".join(f"{line}{self._place(culprit)}" for line, culprit in self._started)
+        return Suspects(words, own[0] if len(own) == 1 else NOBODY)
+
+    def _place(self, culprit: Culprit) -> str:
+        return f" ({relative(culprit.file, self._rootdir)}:{culprit.line})" if culprit.file else ""
 
 
 def _words(given: object) -> Iterable[object]:

@@ -91,7 +91,7 @@ class GuardRun:
         self.on_late: Callable[[Touch], None] = lambda touch: None
         self.broken: list[tuple[str, str]] = []
         self.exhausted = 0
-        self.commands = Commands()
+        self.commands = Commands(self.places.rootdir)
         self.seen_by_others: set[str] = set()
         self.left_running: list[Mapping[str, Any]] = []
         self.begun_removals: list[Mapping[str, Any]] = []
@@ -186,7 +186,7 @@ class GuardRun:
         if event == EXEC:
             self.about_to_exec(args)
             return
-        self.commands.note(self.current_span().nodeid, event, args)
+        self.commands.note(self.current_span().nodeid, event, args, self.culprit())
 
     def failed(self, event: str, args: tuple[Any, ...], problem: BaseException) -> str:
         """Take an error of the guard's own to the ledger; what could not be judged is refused."""

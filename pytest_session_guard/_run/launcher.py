@@ -28,7 +28,7 @@ from pytest_session_guard._run.destinations import make_output
 from pytest_session_guard._run.entering import LAUNCH_VARIABLE
 from pytest_session_guard._run.exit import GREEN
 from pytest_session_guard._run.handover import read_policy
-from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S
+from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S, Leftovers, told
 from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.outside import late_differences, take_if_alone
 from pytest_session_guard._run.places import Output
@@ -57,6 +57,7 @@ class Launch:
     reason: str = ""
     inventory: Inventory | None = None
     survivors: list[str] = field(default_factory=list)
+    late: Blame = LATE
 
 
 def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = WAIT_S) -> int:
@@ -151,8 +152,22 @@ def _run_to_its_end(run: Launch, environ: Mapping[str, str], wait_s: float) -> i
     with _signals_go_to(process):
         status = process.wait()
     keeper = frozenset() if run.overlay is None else frozenset({run.overlay.keeper_pid})
-    run.survivors = [f"{pid} {command_of(pid)}" for pid in wait_for_children(wait_s, keeper)]
+    left = Leftovers(run.directory.run_id, _namespaces(run))
+    run.survivors = [f"{pid} {command_of(pid)}" for pid in wait_for_children(wait_s, keeper, left.look)]
+    run.late = Blame(left.starter, still_at_work=told(left.met.values()))
     return status
+
+
+def _namespaces(run: Launch) -> list[str]:
+    """The mount namespaces of pytest and of its workers, whose children outlive them there."""
+    if run.overlay is None:
+        return []
+    own = run.overlay
+    try:
+        others = [own.stack(label) for label in own.labels() if label != own.label]
+    except OSError:
+        others = []  # the keeper is gone; that is told where the layers are read
+    return [layers.namespace for layers in (own, *others)]
 
 
 @contextmanager
@@ -220,12 +235,12 @@ def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Tou
                 and change.path not in known
                 and counts(change.kind, change.path)
             ):
-                found.append(contained(change, rule, LATE))
+                found.append(contained(change, rule, run.late))
                 known.add(change.path)
         for attempt in run.overlay.tries_left(label):
             offended = rule_of(attempt, policy)
             if offended is not None and attempt.path not in known and is_refused(attempt):
-                found.append(refused(attempt, offended, LATE))
+                found.append(refused(attempt, offended, run.late))
                 known.add(attempt.path)
     return found
 

@@ -98,9 +98,10 @@ def test_child_that_outlives_pytest_is_waited_for_and_what_it_did_is_in_every_re
         pytest.skip("no overlay is to be had here, so nothing sees what a shell does")
     assert done.returncode == 1, done.stdout + done.stderr
     said = report(project)
-    assert [(touch["path"], touch["operation"], touch["phase"]) for touch in said["touches"]] == [
-        (str(project.home / ".chat" / "notes.txt"), "removed", "late")
-    ]
+    (touch,) = said["touches"]
+    assert (touch["path"], touch["operation"]) == (str(project.home / ".chat" / "notes.txt"), "removed")
+    assert (touch["nodeid"], touch["phase"]) == ("test_it.py::test_leaves_a_child", "late")
+    assert "(started by test_it.py::test_leaves_a_child)" in touch["reason"]
     assert (said["violations"], said["verdict"]) == (1, "violated")
     assert "notes.txt" in page.read_text("utf-8")
     assert json.loads(guard(project, "report", "latest").stdout) == said
@@ -142,7 +143,11 @@ def test_link_that_a_child_tries_after_the_session_is_in_the_report(make_project
 
     assert done.returncode == 1, done.stdout + done.stderr
     (touch,) = (touch for touch in report(project)["touches"] if touch["violation"])
-    assert (touch["operation"], touch["outcome"], touch["nodeid"]) == ("link", "refused", "")
+    assert (touch["operation"], touch["outcome"], touch["nodeid"]) == (
+        "link",
+        "refused",
+        "test_it.py::test_leaves_a_child",
+    )
     assert touch["process"].startswith("ln ")
 
 

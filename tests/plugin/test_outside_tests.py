@@ -67,6 +67,32 @@ def test_refusal_outside_any_test_fails_a_green_run(
     assert "delete refused: " in result.stdout
 
 
+BY_A_CHILD = (
+    pytest.param("conftest.py", "def pytest_configure(config):\n    ", id="configure"),
+    pytest.param("conftest.py", "def pytest_sessionstart(session):\n    ", id="sessionstart"),
+    pytest.param("conftest.py", "def pytest_collection_finish(session):\n    ", id="collection_finish"),
+    pytest.param("test_it.py", "", id="import"),
+)
+
+
+@pytest.mark.parametrize(("file", "start"), BY_A_CHILD)
+def test_what_a_child_does_before_the_tests_is_not_the_first_tests_but_the_line_that_started_it(
+    make_project: MakeProject, workers: tuple[str, ...], file: str, start: str
+) -> None:
+    body = f"import os\n\n{start}os.system('echo test >> ~/.chat/notes.txt')\n\n"
+    project = make_project({"test_it.py": PASSING, file: body + PASSING * (file == "test_it.py")})
+
+    result = project.run(*workers)
+
+    assert result.changes == {}
+    if result.report is None or result.report["layers"]["overlay"]["status"] not in ("enforced", "partial"):
+        pytest.skip("no overlay is to be had here, so nothing sees what a shell does")
+    assert (result.status, result.outcomes) == (1, {"passed": 1}), result.words
+    said = {(touch["nodeid"], touch["phase"], touch["file"]) for touch in result.touches}
+    assert said == {("", "collection", f"{project.root}/{file}")}, result.words
+    assert f"  by: {file}:{body[: body.index('os.system')].count(chr(10)) + 1} in " in result.words
+
+
 WINDOW = (
     pytest.param("@pytest.hookimpl(trylast=True)\ndef pytest_sessionfinish(session):", id="last_sessionfinish"),
     pytest.param("def pytest_terminal_summary(terminalreporter):", id="terminal_summary"),

@@ -85,7 +85,11 @@ def test_report_mode_stays_green_and_says_so(make_project: MakeProject) -> None:
     ("commands", "expected"),
     [
         pytest.param(["rm"], "rm {notes}", id="the-one"),
-        pytest.param(["cat", "rm", "ls"], "one of: cat {notes}; rm {notes}; ls {notes}", id="one-of-those"),
+        pytest.param(
+            ["cat", "rm", "ls"],
+            "one of: cat {notes} (test_it.py:14); rm {notes} (test_it.py:15); ls {notes} (test_it.py:16)",
+            id="one-of-those",
+        ),
     ],
 )
 def test_contained_change_names_the_commands_that_the_test_started(
@@ -104,6 +108,33 @@ def test_contained_change_names_the_commands_that_the_test_started(
         expected.format(notes=project.home / ".chat" / "notes.txt"),
     ), touch
     assert f"  process: {touch['process']}" in result.stdout
+    line = 14 if commands == ["rm"] else 0
+    assert (touch["line"], touch["function"]) == (line, "test_it" if line else ""), touch
+
+
+def test_commands_that_one_line_started_have_that_line(make_project: MakeProject) -> None:
+    body = "def test_it():\n    for name in ('cat', 'rm'):\n        subprocess.run([name, NOTES])\n"
+    project = make_project({"test_it.py": IMPORTS + body})
+
+    result = project.run()
+
+    (touch,) = result.touches
+    notes = project.home / ".chat" / "notes.txt"
+    assert touch["process"] == f"one of: cat {notes}; rm {notes}"
+    assert f"   by: test_it.py:{touch['line']} in test_it" in result.stdout
+    assert (project.root / "test_it.py").read_text().splitlines()[touch["line"] - 1].strip().startswith("subprocess")
+
+
+def test_native_code_of_the_tests_own_process_is_not_charged_to_a_line_that_started_a_program(
+    make_project: MakeProject,
+) -> None:
+    body = "def test_it():\n    subprocess.run(['true'])\n    import ctypes\n    ctypes.CDLL(None).link(bytes(NOTES), bytes(OUT))\n"
+    project = make_project({"test_it.py": IMPORTS + body})
+
+    result = project.run()
+
+    (touch,) = result.touches
+    assert (touch["operation"], touch["process"], touch["line"]) == ("link", "", 0), touch
 
 
 @pytest.mark.parametrize(
