@@ -1,4 +1,4 @@
-"""Thin wrappers beside the hook, for calls that raise no event or whose event hides what matters."""
+"""Thin wrappers beside the hook, for calls that raise no event, whose event hides what matters, or that our walls would break."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, Final
 
 from pytest_session_guard._controls.audit.locate import DirFdHint
+from pytest_session_guard._controls.audit.renames import Walls, finishing_renames
 
 Audit = Callable[..., None]
 FEATURE_SETS: Final = ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids")
@@ -38,6 +39,15 @@ def wrap_calls_without_events(audit: Audit, hint: DirFdHint) -> None:
             _replace(name, _wrap_node(getattr(os, name), audit))
     if sys.version_info < (3, 12):
         _wrap_threads(audit)
+
+
+def wrap_renames(walls: Walls) -> None:
+    """Let renames past the mounts that the walls are made of, for the life of the process.
+
+    :param walls: as of `finishing_renames`; asked each time, since a later session has walls of its own.
+    """
+    for name in ("rename", "replace"):
+        _replace(name, finishing_renames(getattr(os, name), walls))
 
 
 def _replace(name: str, wrapper: Callable[..., Any]) -> None:
