@@ -107,7 +107,10 @@ class Leftovers:
             known = self.met.get(pid)
             if known is None or not known.nodeid:
                 self.met[pid] = self._look_at(pid)
-        return [self.met[pid] for pid in left]
+        at_work = [self.met[pid] for pid in left]
+        # One that ended between being listed and being asked says nothing, which is no word against what the others say.
+        self.met = {pid: one for pid, one in self.met.items() if one.command or one.nodeid}
+        return at_work
 
     def _pids(self) -> Iterator[int]:
         if self.namespaces:

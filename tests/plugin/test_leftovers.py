@@ -8,10 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from project import HOME, MakeProject, Project, Result
+
+from pytest_session_guard._core.records import Span
+from pytest_session_guard._run.leftovers import Leftovers
 
 # The child acts once pytest has finished, so that no load of the machine lets it act earlier.
 SCRIPT = 'n=0; while [ ! -e "$TMPDIR/finished" ] && [ $n -lt 800 ]; do sleep 0.05; n=$((n+1)); done; sleep 0.2; '
@@ -259,3 +263,28 @@ def test_what_a_worker_has_expected_is_no_news_at_the_end_however_much_it_is(mak
 
     assert_overlay(result)
     assert (result.status, result.touches, result.changes) == (0, [], {}), result.words
+
+
+class Listed(Leftovers):
+    """As if these had been there a moment ago."""
+
+    def _pids(self) -> Iterator[int]:
+        return iter(self.pids)
+
+    pids: tuple[int, ...] = ()
+
+
+def test_process_that_ends_while_it_is_looked_at_leaves_the_starter_known() -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    named = {**os.environ, "PYTEST_CURRENT_TEST": "test_it.py::test_starts (call)"}
+    with subprocess.Popen(["sleep", "30"], env=named) as alive:
+        leftovers = Listed("a run")
+        leftovers.pids = (alive.pid, ended.pid)
+        deadline = time.monotonic() + 30
+        while not leftovers.met and time.monotonic() < deadline:
+            leftovers.look()  # until the program has begun, and has its environment
+        alive.kill()
+
+    assert leftovers.starter == Span("test_it.py::test_starts", "late")
+    assert list(leftovers.met) == [alive.pid]
