@@ -141,6 +141,22 @@ def test_report_mode_lets_the_suite_move_real_data_and_has_only_that_to_say(
     assert {touch["outcome"] for touch in result.touches} == {"contained"}
 
 
+def test_report_mode_lets_a_guarded_file_of_the_rootdir_be_replaced(make_project: MakeProject) -> None:
+    body = (
+        "Path('.env.new').write_text('test'); Path('.env.new').chmod(0o600); os.replace('.env.new', '.env')\n"
+        "    assert Path('.env').read_text() == 'test' and not Path('.env.new').exists()\n"
+        "    (t / 'x').write_text('more'); os.replace(t / 'x', '.env'); assert Path('.env').read_text() == 'more'"
+    )
+    suite = f"{IMPORTS}def test_it(tmp_path):\n    t = tmp_path\n    {body}\n"
+    project = make_project({"test_it.py": suite, ".env": "SECRET=1\n"})
+
+    result = project.run("--session-guard=report", "--session-guard-protect={rootdir}/.env")
+
+    assert (result.status, result.outcomes) == (0, {"passed": 1}), result.words
+    assert (project.root / ".env").read_text() == "SECRET=1\n"
+    assert {(touch["path"], touch["outcome"]) for touch in result.touches} == {(f"{project.root}/.env", "contained")}
+
+
 def test_enforced_run_still_refuses_to_move_real_data(make_project: MakeProject) -> None:
     body = "with pytest.raises(PermissionError):\n        os.rename(CHAT / 'notes.txt', t / 'x')"
     project = make_project({"test_it.py": f"{IMPORTS}def test_it(tmp_path):\n    t = tmp_path\n    {body}\n"})

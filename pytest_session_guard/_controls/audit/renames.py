@@ -11,7 +11,7 @@ import errno
 import itertools
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Final
@@ -25,6 +25,7 @@ from pytest_session_guard._host.processes import open_files
 PIECE: Final = 1 << 20
 LONGEST_NAME: Final = 100
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+_REFILL: Final = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 _numbers: Final = itertools.count()
 
@@ -44,11 +45,17 @@ def finishing_renames(original: Rename, walls: Walls) -> Rename:
         try:
             original(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         except OSError as problem:
-            if problem.errno != errno.EXDEV or src_dir_fd is not None or dst_dir_fd is not None:
+            if problem.errno not in (errno.EXDEV, errno.EBUSY) or src_dir_fd is not None or dst_dir_fd is not None:
                 raise
             contains = walls()
             move = None if contains is None else _Move.between(os.fsdecode(src), os.fsdecode(dst), contains)
-            if move is None or not move.has_copied():
+            if move is None:
+                raise
+            if problem.errno == errno.EBUSY:
+                if not move.has_filled_target():
+                    raise
+                return
+            if not move.has_copied():
                 raise
         else:
             return
@@ -85,6 +92,17 @@ class _Move:
         parent, _, name = goal.rpartition("/")
         beside = f"{parent}/.{name[:LONGEST_NAME]}.{Raw.getpid()}-{next(_numbers)}"
         return cls(path, goal, beside, is_source_contained, is_target_contained)
+
+    def has_filled_target(self) -> bool:
+        """Write a file into the layer over another one that is a guarded root itself, whose name no other object can take."""
+        kinds = {stat.S_IFMT(Raw.lstat(path).st_mode) for path in (self.source, self.target) if os.path.lexists(path)}
+        if kinds != {stat.S_IFREG} or not (self.is_target_contained and os.path.ismount(self.target)):
+            return False
+        found = Raw.lstat(self.source)
+        self._copy_content(self.source, self.target, _REFILL)
+        self._put_metadata(self.target, found, listed_xattrs(self.source))
+        _remove(self.source, OwnPath if self.is_source_contained else str)
+        return True
 
     def has_copied(self) -> bool:
         """Copy the source; where that cannot be, nothing is left of it and the answer is no."""
@@ -126,22 +144,26 @@ class _Move:
             self._copy_content(source, target)
         else:
             raise OSError(errno.EXDEV, "no copy can be made of it", source)
-        missed = put_metadata(
-            target,
+        missed = self._put_metadata(target, found, listed_xattrs(source))
+        if missed:
+            raise OSError(errno.EXDEV, f"its copy would not be the same ({', '.join(missed)})", source)
+
+    @staticmethod
+    def _put_metadata(path: str, found: os.stat_result, xattrs: Mapping[str, bytes]) -> list[str]:
+        return put_metadata(
+            path,
             mode=stat.S_IMODE(found.st_mode),
             uid=found.st_uid,
             gid=found.st_gid,
             atime_ns=found.st_atime_ns,
             mtime_ns=found.st_mtime_ns,
-            xattrs=listed_xattrs(source),
+            xattrs=xattrs,
         )
-        if missed:
-            raise OSError(errno.EXDEV, f"its copy would not be the same ({', '.join(missed)})", source)
 
-    def _copy_content(self, source: str, target: str) -> None:
+    def _copy_content(self, source: str, target: str, flags: int = _CREATE) -> None:
         with (
             closing(Raw.open(OwnPath(source), _READ)) as reader,
-            closing(Raw.open(self._theirs(target), _CREATE, 0o600)) as writer,
+            closing(Raw.open(self._theirs(target), flags, 0o600)) as writer,
         ):
             while piece := Raw.read(reader, PIECE):
                 write_all(writer, piece)
