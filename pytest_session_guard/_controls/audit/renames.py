@@ -12,10 +12,10 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Final
 
+from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import is_within
 from pytest_session_guard._host.copying import listed_xattrs, put_metadata
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing, write_all
