@@ -119,7 +119,7 @@ class SessionGuard:
 
         :raises LayerUnavailableError: there is no overlay here.
         """
-        with self._run.pristine(os.fspath(path)) as real:
+        with self._run.narrowing.pristine(os.fspath(path)) as real:
             yield Path(real)
 
     @contextmanager

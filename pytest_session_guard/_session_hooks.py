@@ -77,8 +77,7 @@ class SessionHooks:
         """Between collection and the end of the session only tests run; the first must not answer for what was before it."""
         run = self.run
         if not run.is_quiet():
-            with run.complaining():
-                run.collect()
+            run.look()
         run.leave()
         try:
             return (yield)

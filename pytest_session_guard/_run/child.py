@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_session_guard._controls.audit.locate import DirFdHint
-from pytest_session_guard._controls.audit.wrappers import wrap_calls_without_events, wrap_renames
+from pytest_session_guard._controls.audit.wrappers import wrap_calls_without_events, wrap_moves
 from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ProtectedPathError
 from pytest_session_guard._core.records import Phase, Span, Touch
@@ -70,7 +70,7 @@ def join_as_child(environ: Mapping[str, str]) -> ChildRun:
     started_by = starter(environ)
     run.enter(started_by.nodeid, started_by.phase)
     wrap_calls_without_events(sys.audit, hint)
-    wrap_renames(lambda: run.contains if run.walls.covered else None)
+    wrap_moves(lambda: run.contains if run.walls.covered else None)
     _settle_at_the_end(run)
     return run
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.audit.locate import Target
@@ -36,8 +35,6 @@ class Leniency:
     def outcome_of(self, target: Target, intent: Intent) -> Outcome:
         """What becomes of a violation that is about to happen."""
         run = self._run
-        if intent.action is Action.DELETE and target.path in run.walls.covered and not _can_be_refilled(target, intent):
-            return "refused"  # a place that something is mounted on cannot be removed, whatever the mode
         if run.contains(target.path):
             return "contained"
         if intent.nameless:
@@ -102,8 +99,3 @@ class Leniency:
         missed = ((path, why) for path, why in kept if why != AS_IT_WAS)
         self.not_put_back = [f"could not be put back as it was: {path!r}: {why}" for path, why in missed]
         run.notes += self.not_put_back
-
-
-def _can_be_refilled(target: Target, intent: Intent) -> bool:
-    """Whether a rename over it can be had by its content: of a file that is a guarded root itself, where nothing takes its name."""
-    return target.found is None or (intent.replaces and S_ISREG(target.found.st_mode))

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack
 from dataclasses import field
 from typing import Any, Final
 
 from pytest_session_guard._controls.cleanup import Cleanup
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._core.errors import (
-    LayerUnavailableError,
     LedgerError,
     ProtectedPathError,
 )
 from pytest_session_guard._core.records import Touch
-from pytest_session_guard._core.settings import Line, check_path
 from pytest_session_guard._core.values import dataclass
-from pytest_session_guard._core.zones import Policy, Rule, Zone, extended, freed
+from pytest_session_guard._core.zones import Rule, Zone
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._report.document import Report
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.artifacts import ArtifactDesk
@@ -29,7 +26,8 @@ from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.leftovers import Forks, leftovers_of
-from pytest_session_guard._run.places import expand, zones_of
+from pytest_session_guard._run.narrowing import Narrowing
+from pytest_session_guard._run.places import zones_of
 from pytest_session_guard._run.redirects import RedirectDesk
 from pytest_session_guard._run.remote import Invitation, fold
 from pytest_session_guard._run.reports import write_report
@@ -76,6 +74,7 @@ class SessionRun(GuardRun):
             self.private_directory,
             writer_of=lambda path: self.gate.late_writers.pop(path, ""),
         )
+        self.narrowing = Narrowing(self)
         self.desk = ArtifactDesk(self, self.cleanup, self.is_private)
 
     def _make_cleanup(self, zone_of: Callable[[str], Zone]) -> Cleanup:
@@ -140,15 +139,9 @@ class SessionRun(GuardRun):
         self._private = ""
         if narrowing or pristine:
             self._test_only = ExitStack()
-            self._narrow(self._test_only, narrowing, pristine)
+            self.narrowing.begin(self._test_only, narrowing, pristine)
         if self.redirects.redirector is not None:
             self.redirects.enter_test()
-
-    def _narrow(self, until_its_end: ExitStack, rules: Sequence[Rule], pristine: Iterable[str]) -> None:
-        if rules:
-            until_its_end.enter_context(self._under(extended(self.policy, rules)))
-        for path in pristine:
-            until_its_end.enter_context(self.pristine(path))
 
     def end_test(self) -> None:
         """The test is over; fine to be told twice. Ten thousand empty tests come here: nothing is called for nothing."""
@@ -175,36 +168,13 @@ class SessionRun(GuardRun):
         The fork charged to the test what it saw; what nobody has charged, because the fork died, is charged now.
         """
         self.enter(nodeid, "call")
-        self._collect_or_complain()
+        self.look()
         # A fork that died in the middle did not take back the rules of its test.
         self.tell_children()
 
-    @contextmanager
-    def _under(self, policy: Policy) -> Iterator[None]:
-        """Go by another policy inside, this process and the children that it starts."""
-        before = self.policy
-        self.use(policy)
-        self.tell_children()
-        try:
-            yield
-        finally:
-            self.use(before)
-            self.tell_children()
-
-    @contextmanager
-    def pristine(self, path: str) -> Iterator[str]:
-        """Inside, real data may be changed at will: what is seen is a copy-on-write view, gone afterwards.
-
-        :returns: the real path.
-        :raises LayerUnavailableError: there is no overlay, or it refused.
-        """
-        overlay = self.walls.overlay
-        if overlay is None:
-            reason = self.layers["overlay"].reason or "it was not asked for (session_guard_layers)"
-            raise LayerUnavailableError("overlay", f"{reason}; a pristine view needs it")
-        real = resolve_missing(expand("pristine", check_path("pristine", Line(path, "pristine")), self.places))
-        with overlay.pristine(real), self._under(freed(self.policy, real, "pristine")):
-            yield real
+    def contains(self, path: str) -> bool:
+        """Whether what is done at a path lands in a layer, of the walls or of a pristine view."""
+        return self.narrowing.shows(path) or super().contains(path)
 
     def private_directory(self) -> str:
         """The current test's private directory, made at the first call."""
@@ -255,7 +225,7 @@ class SessionRun(GuardRun):
         self.redirects.tell_late_writers(at_last=True)
         if not self.is_controller:
             self._note_left()
-            self._collect_or_complain()
+            self.look()
             for one in leftovers_of(self).look():
                 # The controller reads what they do from now on; who started them can be seen only while they live.
                 self.journal.append(one.to_json())
@@ -263,7 +233,7 @@ class SessionRun(GuardRun):
             return exit_status
         self.reader.widen()
         self._mark_basetemp()
-        self._collect_or_complain()
+        self.look()
         with self.complaining():
             self.leniency.put_back(self._make_cleanup(lambda path: Zone.SHARED))
         self._note_left()
@@ -301,7 +271,8 @@ class SessionRun(GuardRun):
             if self.preimages is not None:
                 self.preimages.note_left()
 
-    def _collect_or_complain(self) -> None:
+    def look(self) -> None:
+        """Take in what happened until now, by the policy of now."""
         with self.complaining():
             self.collect()
 
@@ -366,7 +337,7 @@ class SessionRun(GuardRun):
         if self._ended:
             return
         self._ended = True
-        self._collect_or_complain()
+        self.look()
         self.redirects.stop()
         self.enter("", "late")
         self.finished = True

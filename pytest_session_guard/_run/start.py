@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, MutableMapping, Seque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_session_guard._controls.audit import BlindSpots, install, wrap_calls_without_events, wrap_renames
+from pytest_session_guard._controls.audit import BlindSpots, install, wrap_calls_without_events, wrap_moves
 from pytest_session_guard._controls.audit.locate import DirFdHint
 from pytest_session_guard._controls.ledger import RunDirectory
 from pytest_session_guard._core.errors import ConfigurationError, LedgerError
@@ -335,7 +335,7 @@ def _install_hook(run: SessionRun) -> None:
         install(lambda: current[0], blind_spots.importing)
         blind_spots.start()
     wrap_calls_without_events(sys.audit, _Process.hint)
-    wrap_renames(lambda: current[0].contains if current[0].walls.covered else None)
+    wrap_moves(lambda: current[0].contains if current[0].walls.covered else None)
 
 
 def _retire_startup_hook() -> None:

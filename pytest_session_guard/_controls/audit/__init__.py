@@ -9,6 +9,6 @@ from __future__ import annotations
 from pytest_session_guard._controls.audit.blind_spots import BlindSpots
 from pytest_session_guard._controls.audit.gate import Gate, Ports
 from pytest_session_guard._controls.audit.hook import install
-from pytest_session_guard._controls.audit.wrappers import wrap_calls_without_events, wrap_renames
+from pytest_session_guard._controls.audit.wrappers import wrap_calls_without_events, wrap_moves
 
-__all__ = ["BlindSpots", "Gate", "Ports", "install", "wrap_calls_without_events", "wrap_renames"]
+__all__ = ["BlindSpots", "Gate", "Ports", "install", "wrap_calls_without_events", "wrap_moves"]

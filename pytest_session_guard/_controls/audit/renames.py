@@ -15,11 +15,11 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, Final
 
+from pytest_session_guard._controls.audit.removals import Contains, Walls, empty_root, is_root, place_of, remove_tree
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import is_within
 from pytest_session_guard._host.copying import listed_xattrs, put_metadata
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing, write_all
-from pytest_session_guard._host.identity import real_directory
 from pytest_session_guard._host.processes import open_files
 
 PIECE: Final = 1 << 20
@@ -29,8 +29,6 @@ _REFILL: Final = os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLL
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
 _numbers: Final = itertools.count()
 
-Contains = Callable[[str], bool]
-Walls = Callable[[], Contains | None]
 Rename = Callable[..., None]
 
 
@@ -52,9 +50,10 @@ def finishing_renames(original: Rename, walls: Walls) -> Rename:
             if move is None:
                 raise
             if problem.errno == errno.EBUSY:
-                if not move.has_filled_target():
+                if move.has_filled_target():
+                    return
+                if not move.is_of_root():
                     raise
-                return
             if not move.has_copied():
                 raise
         else:
@@ -81,7 +80,7 @@ class _Move:
     @classmethod
     def between(cls, source: str, target: str, contains: Contains) -> _Move | None:
         """The move, or ``None`` where it is not our walls that are between the two, or it cannot be made by hand."""
-        here, there = _place(source), _place(target)
+        here, there = place_of(source), place_of(target)
         if here is None or there is None or _is_being_written(here[0]):
             return None
         path, device = here
@@ -94,15 +93,24 @@ class _Move:
         return cls(path, goal, beside, is_source_contained, is_target_contained)
 
     def has_filled_target(self) -> bool:
-        """Write a file into the layer over another one that is a guarded root itself, whose name no other object can take."""
+        """Fill a guarded root itself, whose name no other object can take: a file, or a directory that is empty."""
         kinds = {stat.S_IFMT(Raw.lstat(path).st_mode) for path in (self.source, self.target) if os.path.lexists(path)}
-        if kinds != {stat.S_IFREG} or not (self.is_target_contained and os.path.ismount(self.target)):
+        if len(kinds) != 1 or not (self.is_target_contained and os.path.ismount(self.target)):
             return False
         found = Raw.lstat(self.source)
-        self._copy_content(self.source, self.target, _REFILL)
+        if kinds == {stat.S_IFREG}:
+            self._copy_content(self.source, self.target, _REFILL)
+        elif kinds == {stat.S_IFDIR} and not Raw.listdir(self.target):
+            self._copy_entries(self.source, self.target)
+        else:
+            return False
         self._put_metadata(self.target, found, listed_xattrs(self.source))
-        _remove(self.source, OwnPath if self.is_source_contained else str)
+        self._remove_source()
         return True
+
+    def is_of_root(self) -> bool:
+        """Whether what moves is a guarded root itself."""
+        return is_root(self.source, lambda path: self.is_source_contained)
 
     def has_copied(self) -> bool:
         """Copy the source; where that cannot be, nothing is left of it and the answer is no."""
@@ -123,21 +131,26 @@ class _Move:
         except OSError as problem:
             self._remove_copy()
             raise OSError(problem.errno, problem.strerror, self.source, None, self.target) from None
-        _remove(self.source, OwnPath if self.is_source_contained else str)
+        self._remove_source()
 
     def _theirs(self, path: str) -> str:
         return OwnPath(path) if self.is_target_contained else path
 
+    def _remove_source(self) -> None:
+        if self.is_of_root():
+            empty_root(self.source)
+        else:
+            remove_tree(self.source, OwnPath if self.is_source_contained else str)
+
     def _remove_copy(self) -> None:
         if os.path.lexists(self.beside):
-            _remove(self.beside, OwnPath if self.is_target_contained else str)
+            remove_tree(self.beside, OwnPath if self.is_target_contained else str)
 
     def _copy(self, source: str, target: str) -> None:
         found = Raw.lstat(source)
         if stat.S_ISDIR(found.st_mode):
             Raw.mkdir(self._theirs(target), 0o700)
-            for name in Raw.listdir(source):
-                self._copy(f"{source}/{name}", f"{target}/{name}")
+            self._copy_entries(source, target)
         elif stat.S_ISLNK(found.st_mode):
             Raw.symlink(Raw.readlink(source), self._theirs(target))
         elif stat.S_ISREG(found.st_mode):
@@ -147,6 +160,10 @@ class _Move:
         missed = self._put_metadata(target, found, listed_xattrs(source))
         if missed:
             raise OSError(errno.EXDEV, f"its copy would not be the same ({', '.join(missed)})", source)
+
+    def _copy_entries(self, source: str, target: str) -> None:
+        for name in Raw.listdir(source):
+            self._copy(f"{source}/{name}", f"{target}/{name}")
 
     @staticmethod
     def _put_metadata(path: str, found: os.stat_result, xattrs: Mapping[str, bytes]) -> list[str]:
@@ -169,24 +186,6 @@ class _Move:
                 write_all(writer, piece)
 
 
-def _place(path: str) -> tuple[str, int] | None:
-    """The real path of a name, the last part not followed, and the device that it lies on; ``None`` where there is no such place."""
-    parent, _, name = path.rstrip("/").rpartition("/")
-    real = real_directory(parent or ("/" if path.startswith("/") else "."))
-    if real is None or name in ("", ".", ".."):
-        return None
-    return f"{real.rstrip('/')}/{name}", Raw.stat(real).st_dev
-
-
 def _is_being_written(path: str) -> bool:
     """Whether this process holds the file open for writing: what it writes later would miss the copy."""
     return any(is_within(target, path) for target in open_files("self", stat.S_IWUSR))
-
-
-def _remove(path: str, named: Callable[[str], str]) -> None:
-    if not stat.S_ISDIR(Raw.lstat(path).st_mode):
-        Raw.unlink(named(path))
-        return
-    for name in Raw.listdir(path):
-        _remove(f"{path}/{name}", named)
-    Raw.rmdir(named(path))

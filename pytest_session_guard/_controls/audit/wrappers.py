@@ -10,7 +10,8 @@ from functools import wraps
 from typing import Any, Final
 
 from pytest_session_guard._controls.audit.locate import DirFdHint
-from pytest_session_guard._controls.audit.renames import Walls, finishing_renames
+from pytest_session_guard._controls.audit.removals import Walls, finishing_mkdir, finishing_rmdir, finishing_unlink
+from pytest_session_guard._controls.audit.renames import finishing_renames
 
 Audit = Callable[..., None]
 FEATURE_SETS: Final = ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids")
@@ -41,13 +42,17 @@ def wrap_calls_without_events(audit: Audit, hint: DirFdHint) -> None:
         _wrap_threads(audit)
 
 
-def wrap_renames(walls: Walls) -> None:
-    """Let renames past the mounts that the walls are made of, for the life of the process.
+def wrap_moves(walls: Walls) -> None:
+    """Let renames and removals past the mounts that the walls are made of, for the life of the process.
 
     :param walls: as of `finishing_renames`; asked each time, since a later session has walls of its own.
     """
     for name in ("rename", "replace"):
         _replace(name, finishing_renames(getattr(os, name), walls))
+    _replace("rmdir", finishing_rmdir(os.rmdir, walls))
+    for name in ("unlink", "remove"):
+        _replace(name, finishing_unlink(getattr(os, name), walls))
+    _replace("mkdir", finishing_mkdir(os.mkdir))
 
 
 def _replace(name: str, wrapper: Callable[..., Any]) -> None:
