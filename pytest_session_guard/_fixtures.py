@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_session_guard._core.errors import ProtectedPathError
+from pytest_session_guard._core.platforms import insist_on_platform
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -139,6 +140,7 @@ class SessionGuard:
 @pytest.fixture
 def session_guard(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SessionGuard:
     """The guard of this run, for this test: private directory, artifacts, removal by proof, expectations."""
+    insist_on_platform(os.name)  # a run without the guard may be under way there
     from pytest_session_guard._run.start import active_run
 
     run = request.config.stash.get(GUARD, None) or active_run()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import pytest
 
 from pytest_session_guard import hookspecs
+from pytest_session_guard._core.platforms import insist_on_platform, is_supported
 from pytest_session_guard._core.settings import ENVIRONMENT_MODE, OPTIONS, Option, Value, merge
 from pytest_session_guard._fixtures import GUARD, session_dir, session_guard, session_index
 from pytest_session_guard._usage import usage_errors
@@ -98,6 +99,7 @@ def _begin(config: pytest.Config, late: str) -> None:
         settings = merge(raw_values(config))
         if settings.mode == "off" and not _is_told_of_a_run():
             return
+        insist_on_platform(os.name)
         # Imported here: a pytest that runs no test, or that nobody guards, need not pay for it.
         with unrewritten():
             from pytest_session_guard._beginning import begin
@@ -107,7 +109,7 @@ def _begin(config: pytest.Config, late: str) -> None:
 
 def _is_told_of_a_run() -> bool:
     """Whether another process of a run has left word in the environment."""
-    return any(name.startswith("SESSION_GUARD_") for name in os.environ)
+    return is_supported(os.name) and any(name.startswith("SESSION_GUARD_") for name in os.environ)
 
 
 class _OwnModules:

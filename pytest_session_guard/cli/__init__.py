@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pytest_session_guard._core.errors import SessionGuardError
+from pytest_session_guard._core.platforms import insist_on_platform
 from pytest_session_guard.cli import examining, launching, looking_back, reporting, setting_up, verifying
 from pytest_session_guard.cli.console import NOT_DONE, print_error
 from pytest_session_guard.cli.places import no_empty
@@ -37,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parsed(build_parser(), arguments)
     try:
+        if options.command != "verify":  # that one reads a report, wherever it was written
+            insist_on_platform(os.name)
         status: int = options.run(options)
         sys.stdout.flush()
     except SessionGuardError as problem:
