@@ -161,7 +161,7 @@ class Ownership:
             found = Raw.lstat(path)
         except OSError:
             return False
-        return known.is_same_object(identity_from_stat(path, found)) is not False
+        return identity_from_stat(path, found).is_same_object(known) is not False
 
     def _rename(self, source: str, target: str) -> None:
         # Two names may have been exchanged (`renameat2`): then what stood at the target stands at the source now, and is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import json.encoder
+import os
 from builtins import bool, dict, enumerate, getattr, int, isinstance, len, tuple  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -27,6 +28,11 @@ class Span:
 
     nodeid: str = ""
     phase: Phase = ""
+
+
+# The BSDs, macOS among them, take the birth time along when a modification time before it is set. A later object with the
+# same number is born later. They alone have file flags of their own kind.
+BIRTH_GOES_BACK: Final = hasattr(os, "lchflags")
 
 
 class Identity(NamedTuple):
@@ -63,14 +69,23 @@ class Identity(NamedTuple):
         raise ValueError(f"an identity is [device, inode, birth_ns, handle], got {value!r}")
 
     def is_same_object(self, other: Identity) -> bool | None:
-        """Whether both are one object; ``None`` when nothing but the number says so, which may have come again."""
-        if self.birth_ns != other.birth_ns or self.inode != other.inode or self.device != other.device:
+        """Whether both are one object; ``None`` when nothing but the number says so, which may have come again.
+
+        :param other: as it was known before.
+        """
+        if self.inode != other.inode or self.device != other.device:
             return False
+        if self.birth_ns != other.birth_ns:
+            return BIRTH_GOES_BACK and self.is_born_before(other)
         if self.birth_ns is not None:
             return True
         if self.handle is None or other.handle is None:
             return None
         return self.handle == other.handle
+
+    def is_born_before(self, other: Identity) -> bool:
+        """Whether its birth time is the earlier one."""
+        return self.birth_ns is not None and other.birth_ns is not None and self.birth_ns < other.birth_ns
 
     def is_among(self, known: Iterable[Identity]) -> bool | None:
         """Whether it is one of some objects; ``None`` when it may be one, and nothing can tell."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from pytest_session_guard._core.records import Identity
+from pytest_session_guard._core.records import BIRTH_GOES_BACK, Identity
 from pytest_session_guard._core.values import dataclass
 
 NOT_RECORDED = "its creation by this run is not recorded"
@@ -99,7 +99,9 @@ def missing_proof(fact: Fact) -> str:
 
 
 def _missing_time_proof(fact: Fact) -> str:
-    if fact.identity.birth_ns is not None and fact.identity.birth_ns < fact.start_ns:
+    # Where a birth time goes back, that the object is the recorded one says that it was younger when it was recorded.
+    is_moved = BIRTH_GOES_BACK and fact.recorded and fact.same_object is True
+    if fact.identity.birth_ns is not None and fact.identity.birth_ns < fact.start_ns and not is_moved:
         return OLDER_THAN_RUN.format(what="birth")
     if fact.mtime_ns < fact.start_ns:
         return OLDER_THAN_RUN.format(what="modification")

@@ -146,6 +146,22 @@ def test_whether_two_identities_are_of_one_object(one: Identity, other: Identity
     assert other.is_same_object(one) is same
 
 
+@pytest.mark.parametrize(
+    ("born_ns", "same"),
+    [
+        pytest.param(4, True, id="moved_back"),
+        pytest.param(6, False, id="a_later_object"),
+        pytest.param(None, False, id="untold"),
+    ],
+)
+def test_a_birth_time_that_goes_back_is_of_the_same_object(
+    monkeypatch: pytest.MonkeyPatch, born_ns: int | None, same: bool
+) -> None:
+    monkeypatch.setattr(records, "BIRTH_GOES_BACK", True)  # as on macOS
+
+    assert Identity(1, 2, born_ns).is_same_object(Identity(1, 2, 5)) is same
+
+
 def test_whether_an_identity_is_among_others() -> None:
     proven, bare, stranger = Identity(1, 2, None, "h"), Identity(1, 2), Identity(1, 2, None, "i")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_session_guard._core import removal
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.removal import (
     ANOTHER_OBJECT,
@@ -144,3 +145,19 @@ def test_lines_say_what_goes_and_why_the_rest_stays() -> None:
 
 def test_nothing_to_plan() -> None:
     assert plan_removal([]) == RemovalPlan()
+
+
+@pytest.mark.parametrize(
+    ("fact", "has_proof"),
+    [
+        pytest.param(PROVEN, True, id="recorded"),
+        pytest.param(PROVEN._replace(recorded=False, tagged=True), False, id="tagged_alone"),
+        pytest.param(PROVEN._replace(mtime_ns=START - 1), False, id="old_modification"),
+    ],
+)
+def test_a_birth_time_that_went_back_is_no_objection_to_the_recorded_object(
+    monkeypatch: pytest.MonkeyPatch, fact: Fact, has_proof: bool
+) -> None:
+    monkeypatch.setattr(removal, "BIRTH_GOES_BACK", True)  # as on macOS
+
+    assert (missing_proof(fact._replace(identity=Identity(1, 7, START - 1))) == "") is has_proof
