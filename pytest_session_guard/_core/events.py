@@ -26,6 +26,9 @@ TMPFILE: Final = getattr(os, "O_TMPFILE", 0)
 NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 PATH_ONLY: Final = getattr(os, "O_PATH", 0)
 
+# link(2) of the BSDs, macOS among them, follows a symlink; they alone have file flags of their own kind.
+LINK_FOLLOWS: Final = hasattr(os, "lchflags")
+
 # Requests that change a file through a descriptor opened for reading: FS_IOC_SETFLAGS (64 and 32 bit),
 # FS_IOC_FSSETXATTR, FS_IOC_SETVERSION; FICLONE and FICLONERANGE write into the descriptor that they are called on.
 CHANGING_IOCTLS: Final = frozenset({0x40086602, 0x40046602, 0x401C5820, 0x40087602, 0x40049409, 0x4020940D})
@@ -116,7 +119,7 @@ def _link(src: Any, dst: Any, src_dir_fd: int = -1, dst_dir_fd: int = -1) -> Int
     # The source changes too: its link count and ctime; and an alias of a protected file is a way round every path rule.
     # Without a dir_fd CPython calls link(2), which on Linux takes a symlink itself whatever follow_symlinks says (gh-81793).
     return (
-        Intent(Action.CHANGE, src, src_dir_fd, follows=(src_dir_fd, dst_dir_fd) != (-1, -1)),
+        Intent(Action.CHANGE, src, src_dir_fd, follows=LINK_FOLLOWS or (src_dir_fd, dst_dir_fd) != (-1, -1)),
         Intent(Action.CREATE, dst, dst_dir_fd, follows=False, creates=True),
     )
 

@@ -96,7 +96,7 @@ class OpenDirectory:
         """
         inner = OpenDirectory.__new__(OpenDirectory)
         inner.path = f"{self.path.rstrip('/')}/{name}"
-        inner.fd = None if self.fd is None else Raw.open(self.name(name), _STEP, dir_fd=self.fd)
+        inner.fd = None if self.fd is None else _step_into(self.name(name), self.fd)
         return inner
 
     def unlink(self, name: str) -> None:
@@ -213,7 +213,7 @@ def _walk(path: str) -> int:
         if not part:
             continue
         try:
-            inner = Raw.open(OwnPath(part), _STEP, dir_fd=fd)
+            inner = _step_into(OwnPath(part), fd)
         except OSError as problem:
             problem.filename = path
             raise
@@ -221,6 +221,22 @@ def _walk(path: str) -> int:
             Raw.close(fd)
         fd = inner
     return fd
+
+
+def _step_into(name: OwnPath, fd: int) -> int:
+    try:
+        return Raw.open(name, _STEP, dir_fd=fd)
+    except OSError as problem:
+        if problem.errno == errno.ELOOP:  # what Linux calls ENOTDIR, where a directory was asked for
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), name) from problem
+        raise
+
+
+# Where Python has no function: the C library's, and its words for the flags.
+_RENAMES: Final = (
+    ("renameat2", {RENAME_NOREPLACE: 1, RENAME_EXCHANGE: 2}),
+    ("renameatx_np", {RENAME_NOREPLACE: 4, RENAME_EXCHANGE: 2}),  # macOS
+)
 
 
 def rename_flagged(source: OpenDirectory, name: str, target: OpenDirectory, target_name: str, flags: int) -> None:
@@ -232,10 +248,12 @@ def rename_flagged(source: OpenDirectory, name: str, target: OpenDirectory, targ
     # Imported here: ctypes costs two milliseconds that a run which never needs this need not pay.
     import ctypes
 
-    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if function is None or source.fd is None or target.fd is None:
+    library = ctypes.CDLL(None, use_errno=True)
+    found = next(((getattr(library, call), words) for call, words in _RENAMES if hasattr(library, call)), None)
+    if found is None or source.fd is None or target.fd is None:
         raise OSError(errno.ENOSYS, "no renameat2 here", f"{target.path}/{target_name}")
-    if function(source.fd, os.fsencode(name), target.fd, os.fsencode(target_name), flags) != 0:
+    function, words = found
+    if function(source.fd, os.fsencode(name), target.fd, os.fsencode(target_name), words[flags]) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), f"{target.path}/{target_name}")
 

@@ -47,6 +47,24 @@ def decoded(path: str | bytes) -> str:
 
 HAS_PROC_FD: Final = sys.platform == "linux" and os.path.isdir("/proc/self/fd")
 O_PATH: Final = getattr(os, "O_PATH", 0)
+# macOS: names are found whatever their case and normal form, so only the kernel knows how one is really spelled.
+IS_SPELLING_FREE: Final = sys.platform == "darwin"
+_F_GETPATH: Final = 50
+_EVENTS_ONLY: Final = getattr(os, "O_EVTONLY", 0)
+
+
+def _captured_fcntl() -> Any:
+    """`fcntl.fcntl`, for where there is no ``/proc`` to ask."""
+    if HAS_PROC_FD:
+        return None
+    import fcntl
+
+    return fcntl
+
+
+_fcntl: Final = _captured_fcntl()
+_fcntl_call: Final = getattr(_fcntl, "fcntl", None)
+_F_GETFL: Final[int] = getattr(_fcntl, "F_GETFL", 0)
 
 
 def real_path_of_fd(fd: int) -> str | None:
@@ -61,13 +79,49 @@ def real_path_of_fd(fd: int) -> str | None:
 
 
 def _real_path_of_fd_without_proc(fd: int) -> str | None:
+    if not IS_SPELLING_FREE or _fcntl_call is None:
+        return None
     try:
-        import fcntl
-
-        raw: bytes = fcntl.fcntl(fd, 50, bytes(1024))  # F_GETPATH of macOS
-    except (ImportError, OSError, ValueError):
+        raw: bytes = _fcntl_call(fd, _F_GETPATH, bytes(1024))
+    except (OSError, ValueError):
         return None
     return decoded(raw.rstrip(b"\0"))
+
+
+def _spelled(path: str) -> str:
+    """A real path in the spelling that the disk has; the caller's where the object may not be opened to ask."""
+    try:
+        found = _Primitives.lstat(path)
+    except OSError:
+        return path
+    told = None
+    # Of a file with several names the kernel may tell another one; to open what is neither file nor directory does something.
+    if stat.S_ISDIR(found.st_mode) or (stat.S_ISREG(found.st_mode) and found.st_nlink == 1):
+        told = _told_path(path, os.O_NOFOLLOW)
+    if told is not None:
+        return told
+    above, _, name = path.rpartition("/")
+    return f"{_spelled(above)}/{name}" if above else path
+
+
+def _told_path(path: str | bytes, flags: int, dir_fd: int | None = None) -> str | None:
+    """What the kernel calls a file or directory, or ``None`` where it cannot be opened."""
+    try:
+        fd = _Primitives.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | _EVENTS_ONLY | flags, dir_fd=dir_fd)
+    except OSError:
+        return None
+    try:
+        return real_path_of_fd(fd)
+    finally:
+        _Primitives.close(fd)
+
+
+def spelled_name(path: str, found: os.stat_result) -> str:
+    """The path of an object in a directory whose real path is known, as the disk spells it.
+
+    :param found: its `lstat`.
+    """
+    return path if stat.S_ISLNK(found.st_mode) or not IS_SPELLING_FREE else _spelled(path)
 
 
 def real_directory(path: str | bytes, dir_fd: int | None = None) -> str | None:
@@ -85,7 +139,8 @@ def real_target(path: str | bytes, dir_fd: int | None = None) -> str | None:
 
 def _real(path: str | bytes, dir_fd: int | None, flags: int) -> str | None:
     if not (HAS_PROC_FD and O_PATH):
-        return _resolve_by_hand(path, dir_fd, flags)
+        told = _told_path(path, flags, dir_fd) if IS_SPELLING_FREE and flags & os.O_DIRECTORY else None
+        return _resolve_by_hand(path, dir_fd, flags) if told is None else told
     try:
         fd = _Primitives.open(path, O_PATH | flags | os.O_CLOEXEC, dir_fd=dir_fd)
     except OSError as problem:
@@ -128,6 +183,11 @@ class _Walk(NamedTuple):
 
 def _walk(path: str) -> _Walk:
     """Follow an absolute path in the kernel's order: a symlink first, then the ``..`` after it."""
+    found = _walk_by_name(path)
+    return found._replace(real=_spelled(found.real)) if IS_SPELLING_FREE else found
+
+
+def _walk_by_name(path: str) -> _Walk:
     pending, here, links, is_directory = path.split("/")[::-1], "", 0, True
     while pending:
         part = pending.pop()
@@ -192,11 +252,20 @@ def creatable_target(path: str) -> str | None:
 def is_writable(fd: int) -> bool:
     """Whether a descriptor is open for writing; yes, where that cannot be known."""
     if not HAS_PROC_FD:
-        return True
+        return _is_writable_by_flags(fd)
     try:
         # The link's permission bits are the descriptor's access mode (proc_pid_fd(5)).
         return bool(_Primitives.lstat(b"/proc/self/fd/%d" % fd).st_mode & stat.S_IWUSR)
     except OSError:
+        return True
+
+
+def _is_writable_by_flags(fd: int) -> bool:
+    if _fcntl_call is None:
+        return True
+    try:
+        return bool(_fcntl_call(fd, _F_GETFL) & (os.O_WRONLY | os.O_RDWR))
+    except (OSError, ValueError):
         return True
 
 
@@ -224,7 +293,8 @@ def birth_ns(path: str | bytes | int, found: os.stat_result, dir_fd: int | None 
     """The creation time in nanoseconds, or ``None`` where the file system or the platform keeps none."""
     seconds = getattr(found, "st_birthtime", None)  # macOS and Windows have it in the stat result
     if seconds is not None:
-        return int(getattr(found, "st_birthtime_ns", seconds * 1_000_000_000))
+        # A float holds a quarter of a microsecond at best: rounded down to one, it is as a clock of microseconds gives it.
+        return int(getattr(found, "st_birthtime_ns", int(seconds * 1_000_000) * 1_000))
     call = _statx()
     return None if call is None else _read_statx(call, path, dir_fd)
 

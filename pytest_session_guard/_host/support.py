@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable
-from typing import Literal
+from typing import Final, Literal
 
 from pytest_session_guard._core.values import dataclass
 
 Status = Literal["enforced", "partial", "unavailable"]
+
+# Elsewhere nothing of the kernel layers can even be imported: they are made of Linux's own calls and flags.
+HAS_KERNEL_LAYERS: Final = sys.platform == "linux"
+LINUX_ONLY: Final = f"only Linux has it, and this is {sys.platform}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import functools
 import os
+import sys
 from typing import Final
 
 AT_FDCWD: Final = -100
@@ -24,6 +25,8 @@ LANDLOCK_CREATE_RULESET: Final = 444
 LANDLOCK_ADD_RULE: Final = 445
 LANDLOCK_RESTRICT_SELF: Final = 446
 
+_NUMBERS_ARE_LINUXS: Final = sys.platform == "linux"
+
 Argument = int | bytes | None | ctypes.Array[ctypes.c_char]
 
 
@@ -38,8 +41,10 @@ def syscall(number: int, *arguments: Argument, subject: str | None = None) -> in
 
     :param arguments: integers, byte strings (as pointers), buffers or ``None``.
     :param subject: the path that an error message names.
-    :raises OSError: the kernel refused; ``errno`` is its own.
+    :raises OSError: the kernel refused; ``errno`` is its own. On another kernel the number is another call's: nothing is made.
     """
+    if not _NUMBERS_ARE_LINUXS:
+        raise OSError(errno.ENOSYS, f"system call {number} is Linux's", subject)
     function = libc().syscall
     function.restype = ctypes.c_long
     # A bare int would be passed as 32 bits: the upper half of a register is undefined then.

@@ -109,7 +109,8 @@ def _mappings(policy: Policy) -> Iterator[Found]:
 
 
 def _threads() -> Iterator[Found]:
-    count = len(_names("/proc/self/task")) - 1
+    # Without /proc those that Python knows of.
+    count = (len(_names("/proc/self/task")) or threading.active_count()) - 1
     if count > 0:
         names = sorted(thread.name for thread in threading.enumerate() if thread is not threading.current_thread())
         known = f": {', '.join(names)}" if names else ""

@@ -13,13 +13,14 @@ from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.zones import Policy, Zone, counts, is_within
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._run.places import Places
+from pytest_session_guard._run.places import Places, busy_places
 from pytest_session_guard._run.walls import Layer, covered_places, wanted_layers
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.manifest import Difference, Manifest
 
 UNKNOWN_AUTHOR: Final = "during the run, author unknown (a child, native code, or a program outside the run)"
+BUSY: Final = "is left to the system, which writes there at all hours; what is declared in it is compared"
 VERBS: Final = {
     "created": "was made",
     "removed": "was deleted",
@@ -112,12 +113,21 @@ def take_if_needed(
         return None
     from pytest_session_guard._controls.manifest import Manifest
 
-    own = places.ledger
+    own, busy = places.ledger, busy_places(places.homes)
+
+    def is_left_out(path: str) -> bool:
+        return is_unguarded(policy(), path, own) or (
+            any(is_within(path, place) for place in busy) and policy().rule_for(path).prefix in places.homes
+        )
+
     try:
-        manifest = Manifest.take(roots, lambda path: is_unguarded(policy(), path, own), directory=directory)
+        manifest = Manifest.take(roots, is_left_out, directory=directory)
     except OSError as problem:
         layers["manifest"] = Layer("unavailable", f"its inventory cannot be kept: {problem.strerror or problem}")
         return None
+    for place in busy:
+        if any(is_within(place, root) for root in roots):
+            manifest.leave_out(place, BUSY)
     inventory = Inventory(manifest, policy)
     layers["manifest"] = inventory.layer
     return inventory

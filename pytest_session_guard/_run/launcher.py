@@ -19,6 +19,7 @@ from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Zone, counts, is_within
 from pytest_session_guard._host.fsops import read_file
 from pytest_session_guard._host.processes import adopt_orphans, children, command_of, end_children, wait_for_children
+from pytest_session_guard._host.support import HAS_KERNEL_LAYERS, LINUX_ONLY
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 from pytest_session_guard._report.text import section
 from pytest_session_guard._report.wording import counted
@@ -109,6 +110,9 @@ def _with_usable_ledger(plan: Plan, environ: Mapping[str, str]) -> Plan:
 
 def _enter(run: Launch) -> None:
     if "overlay" not in run.plan.layers:
+        return
+    if not HAS_KERNEL_LAYERS:
+        run.reason = LINUX_ONLY
         return
     from pytest_session_guard._controls.overlay import OverlayPlan, enter, witness_places
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_session_guard._core.records import Touch
 from pytest_session_guard._core.zones import Zone, is_within
+from pytest_session_guard._host.support import HAS_KERNEL_LAYERS
 from pytest_session_guard._run.handover import read_policy
 from pytest_session_guard._run.inventory import Inventory
 
@@ -32,7 +33,8 @@ def take_if_alone(plan: Plan, directory: str) -> Inventory | None:
 
     def is_free(path: str) -> bool:
         """By the plan: the longest prefix decides."""
-        places = [(len(place), True) for place in (*plan.writable, plan.ledger) if is_within(path, place)]
+        free = (*plan.writable, plan.ledger, *plan.busy)
+        places = [(len(place), True) for place in free if is_within(path, place)]
         places += [(len(place), False) for place in plan.covered if is_within(path, place)]
         return max(places, default=(0, True))[1]
 
@@ -45,6 +47,8 @@ def take_if_alone(plan: Plan, directory: str) -> Inventory | None:
 
 def has_landlock() -> bool:
     """Whether `auto` will have the seal."""
+    if not HAS_KERNEL_LAYERS:
+        return False
     from pytest_session_guard._host import landlock
 
     try:

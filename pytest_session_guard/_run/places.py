@@ -26,8 +26,11 @@ TOOL_NAMES: Final = (
 
 # What lies in these is the system's.
 SYSTEM_DIRECTORIES: Final = frozenset(
-    ("/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr")
-)
+    (
+        "/bin", "/boot", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sbin", "/sys", "/usr",
+        "/Applications", "/Library", "/System", "/private/etc",
+    )
+)  # fmt: skip
 
 # The source of rules for what pytest itself was told to write.
 OUTPUT_SOURCE: Final = "pytest's own option"
@@ -114,6 +117,12 @@ def capture(
         ini=ini,
         notes=notes,
     )
+
+
+def busy_places(homes: Sequence[str]) -> tuple[str, ...]:
+    """Where in a home the system's own services write at all hours: what changes there tells nothing about the run."""
+    libraries = [f"{home}/Library" for home in homes] if sys.platform == "darwin" else []
+    return tuple(path for path in libraries if os.path.isdir(path))
 
 
 def _temporary_directories() -> tuple[str, ...]:
@@ -252,7 +261,9 @@ def _insist_on_shareable(option: str, line: Line, real: str, places: Places) -> 
     problem = ""
     if real in places.homes:
         problem = "is a home directory, which stays protected"
-    elif real == top or (top in SYSTEM_DIRECTORIES and not is_within(real, "/usr/local")):
+    elif real == top or (
+        any(is_within(real, system) for system in SYSTEM_DIRECTORIES) and not is_within(real, "/usr/local")
+    ):
         problem = "is a directory of the system"
     if problem:
         raise ConfigurationError(

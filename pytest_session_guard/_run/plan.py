@@ -22,8 +22,9 @@ from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy
 from pytest_session_guard._host.fsops import Raw, replace_file
 from pytest_session_guard._host.processes import end_children
+from pytest_session_guard._host.support import HAS_KERNEL_LAYERS
 from pytest_session_guard._run.destinations import outputs_in_the_open
-from pytest_session_guard._run.places import Places, capture
+from pytest_session_guard._run.places import Places, busy_places, capture
 from pytest_session_guard._run.walls import covered_places, freed_names, shared_places, wanted_layers, writable_places
 
 PLAN_VARIABLE: Final = "SESSION_GUARD_PLAN"
@@ -35,6 +36,7 @@ class Plan:
 
     :param layers: those that are wanted; under ``auto`` the first kernel layer that is to be had is enough.
     :param outputs: what pytest will write where all around is read-only: path, and whether it is a directory.
+    :param busy: where the system writes at all hours, inside what is covered.
     """
 
     mode: str
@@ -50,6 +52,7 @@ class Plan:
     has_workers: bool
     json_path: str
     html_path: str
+    busy: tuple[str, ...] = ()
 
 
 class RehearsalError(Exception):
@@ -84,6 +87,7 @@ def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has
         has_workers,
         os.path.abspath(settings.json_path) if settings.json_path else "",
         os.path.abspath(settings.html_path) if settings.html_path else "",
+        busy_places(places.homes),
     )
     replace_file(path, json.dumps(asdict(plan)).encode())
     end_children()
@@ -135,6 +139,8 @@ def enter_strict_wall(scratch: str, environ: Mapping[str, str]) -> None:
 
     Where no overlay is to be had the rehearsal runs without: it is no worse off than pytest itself will be.
     """
+    if not HAS_KERNEL_LAYERS:
+        return
     from pytest_session_guard._controls.overlay import OverlayPlan, enter
 
     places = capture(os.getcwd(), environ, ledger=scratch)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._core.errors import LayerUnavailableError, SessionGuardError
 from pytest_session_guard._core.settings import Line, Settings
+from pytest_session_guard._host.support import HAS_KERNEL_LAYERS, LINUX_ONLY
 from pytest_session_guard._run.finding import FILE
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def try_hook(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
 
 def try_overlay(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """The overlay, over this user's real home and the scratch: harm by a shell must land in the throw-away layer."""
+    if not HAS_KERNEL_LAYERS:
+        raise LayerUnavailableError("overlay", LINUX_ONLY)
     run = _start(scratch, environ, "overlay")
     _shell_harms(scratch)
     seen = any(change.path == f"{scratch}/data/{FILE}" for change in run.walls.changes())
@@ -37,6 +40,8 @@ def try_overlay(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
 
 def try_seal(scratch: str, environ: Mapping[str, str]) -> dict[str, Any]:
     """The seal: harm by a shell must fail, and writing where it is allowed must not."""
+    if not HAS_KERNEL_LAYERS:
+        raise LayerUnavailableError("seal", LINUX_ONLY)
     from pytest_session_guard._controls.seal import enter
 
     seal = enter((f"{scratch}/free",))

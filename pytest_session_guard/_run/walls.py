@@ -12,6 +12,7 @@ from pytest_session_guard._core.errors import LayerUnavailableError
 from pytest_session_guard._core.settings import Settings
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Zone, is_within
+from pytest_session_guard._host.support import HAS_KERNEL_LAYERS, LINUX_ONLY
 from pytest_session_guard._run.places import Places
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def keeper_ahead(wanted: bool, unguarded: Callable[[], None]) -> Iterator[Ahead 
     :param unguarded: has the hook of an earlier session stand aside, in the keeper.
     """
     ahead = None
-    if wanted:
+    if wanted and HAS_KERNEL_LAYERS:
         # Imported here: ctypes costs 4 ms, which a run without kernel layers need not pay.
         from pytest_session_guard._controls.overlay import call_keeper
 
@@ -219,6 +220,9 @@ def insist(settings: Settings, layers: dict[str, Layer]) -> None:
 
 
 def _enter_overlay(wall: WallPlan, layers: dict[str, Layer], walls: Walls, ahead: Ahead | None) -> None:
+    if not HAS_KERNEL_LAYERS:
+        layers["overlay"] = Layer("unavailable", LINUX_ONLY)
+        return
     from pytest_session_guard._controls.overlay import enter
 
     try:
@@ -262,6 +266,9 @@ def seal_if_needed(
     :returns: the protected places that it cannot hold, because they lie in writable ones.
     """
     if "seal" not in wanted_layers(settings) or (settings.layers == ("auto",) and layers["overlay"].holds):
+        return ()
+    if not HAS_KERNEL_LAYERS:
+        layers["seal"] = Layer("unavailable", LINUX_ONLY)
         return ()
     from pytest_session_guard._controls.seal import enter
 

@@ -20,15 +20,18 @@ from pytest_session_guard._core.zones import Policy, Rule
 from pytest_session_guard._host.fsops import OwnDescriptor, OwnPath, Raw
 from pytest_session_guard._host.identity import (
     HAS_PROC_FD,
+    IS_SPELLING_FREE,
     creatable_target,
     decoded,
     is_writable,
     real_directory,
     real_path_of_fd,
     real_target,
+    spelled_name,
 )
 
 CACHE_LIMIT: Final = 8192
+_DESCRIPTORS: Final = "/proc/self/fd" if HAS_PROC_FD else "/dev/fd"
 
 _DirEntry: Final = os.DirEntry
 _plain_fspath: Final = PurePath.__fspath__
@@ -150,6 +153,8 @@ class Locator:
             return self._through_link(text, full, fd)
         if text != stripped and not S_ISDIR(found.st_mode):
             return None  # "file/" asks for a directory
+        if IS_SPELLING_FREE:
+            full = spelled_name(full, found)
         return Target(full, found, self.policy.rule_at(full, parent_rule))
 
     def _directory(self, parent: str, fd: int | None) -> tuple[str, Rule] | None:
@@ -260,10 +265,12 @@ def _converts_plainly(kind: type) -> bool:
 
 def held_directories(limit: int = 256) -> list[int]:
     """Descriptors of directories that this process holds open."""
-    if not HAS_PROC_FD:
-        return []
     found = []
-    for name in Raw.listdir("/proc/self/fd")[:limit]:
+    try:
+        names = Raw.listdir(_DESCRIPTORS)[:limit]
+    except OSError:
+        return []
+    for name in names:
         try:
             if S_ISDIR(Raw.fstat(int(name)).st_mode):
                 found.append(int(name))

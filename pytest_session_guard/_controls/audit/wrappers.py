@@ -12,10 +12,12 @@ from typing import Any, Final
 from pytest_session_guard._controls.audit.locate import DirFdHint
 from pytest_session_guard._controls.audit.removals import Walls, finishing_mkdir, finishing_rmdir, finishing_unlink
 from pytest_session_guard._controls.audit.renames import finishing_renames
+from pytest_session_guard._core.events import LINK_FOLLOWS
 
 Audit = Callable[..., None]
 FEATURE_SETS: Final = ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids")
-LINK_ITSELF: Final = ("chmod", "chown", "utime", "setxattr", "removexattr")
+LINK_ITSELF: Final = ("chmod", "chown", "utime", "setxattr", "removexattr", "chflags")
+ALWAYS_LINK_ITSELF: Final = ("lchown", "lchmod", "lchflags")
 
 
 def wrap_calls_without_events(audit: Audit, hint: DirFdHint) -> None:
@@ -33,8 +35,11 @@ def wrap_calls_without_events(audit: Audit, hint: DirFdHint) -> None:
     for name in LINK_ITSELF:
         if hasattr(os, name):
             _replace(name, _wrap_following(getattr(os, name), hint))
-    if hasattr(os, "lchown"):
-        _replace("lchown", _wrap_lchown(os.lchown, hint))
+    if LINK_FOLLOWS:
+        _replace("link", _wrap_following(os.link, hint))
+    for name in ALWAYS_LINK_ITSELF:
+        if hasattr(os, name):
+            _replace(name, _wrap_unfollowing(getattr(os, name), hint))
     for name in ("mkfifo", "mknod"):
         if hasattr(os, name):
             _replace(name, _wrap_node(getattr(os, name), audit))
@@ -91,16 +96,16 @@ def _wrap_following(original: Callable[..., None], hint: DirFdHint) -> Callable[
     return change
 
 
-def _wrap_lchown(original: Callable[..., None], hint: DirFdHint) -> Callable[..., None]:
+def _wrap_unfollowing(original: Callable[..., None], hint: DirFdHint) -> Callable[..., None]:
     @wraps(original)
-    def lchown(*args: Any, **kwargs: Any) -> None:
+    def change(*args: Any, **kwargs: Any) -> None:
         hint.link_itself = True
         try:
             original(*args, **kwargs)
         finally:
             hint.link_itself = False
 
-    return lchown
+    return change
 
 
 def _wrap_node(original: Callable[..., None], audit: Audit) -> Callable[..., None]:

@@ -98,7 +98,7 @@ class Manifest:
         while stack:
             here = stack.pop()
             if self.entries >= self._budget:
-                self._leave_out(here, f"the budget of {self._budget} names was used up")
+                self.leave_out(here, f"the budget of {self._budget} names was used up")
                 listing = None
             else:
                 listing = self._list(here)
@@ -111,16 +111,17 @@ class Manifest:
                 if state.st_dev == device:
                     stack.append(below)
                 else:
-                    self._leave_out(below, "is another file system")
+                    self.leave_out(below, "is another file system")
 
     def _list(self, path: str) -> Listing | None:
         try:
             return list_directory(path)
         except OSError as problem:
-            self._leave_out(path, f"cannot be listed ({problem.strerror})")
+            self.leave_out(path, f"cannot be listed ({problem.strerror})")
             return None
 
-    def _leave_out(self, path: str, reason: str) -> None:
+    def leave_out(self, path: str, reason: str) -> None:
+        """Count a place as one that is not compared."""
         self.unchecked += 1
         if len(self.unchecked_places) < NAMED_UNCHECKED:
             self.unchecked_places.append((path, reason))
