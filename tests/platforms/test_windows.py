@@ -39,7 +39,6 @@ def left_in(project: Project) -> set[str]:
     ("files", "args", "env"),
     [
         pytest.param(SUITE, (), {}, id="entry_point"),
-        pytest.param(SUITE, ("--session-guard=report",), {}, id="report_mode"),
         pytest.param(SUITE, ("-n", "2"), {}, id="workers"),
         pytest.param(SUITE, ("-p", "pytest_session_guard"), NO_AUTOLOAD, id="option_alone"),
         pytest.param(BY_CONFTEST, (), NO_AUTOLOAD, id="conftest_alone"),
@@ -67,7 +66,6 @@ def test_a_run_ends_before_it_begins(
     ("ini", "args", "env"),
     [
         pytest.param("", ("-p", "no:session_guard"), {}, id="plugin_taken_out"),
-        pytest.param("", ("--session-guard=off",), {}, id="option"),
         pytest.param("session_guard = off\n", (), {}, id="ini"),
         # A word of a run on a system that shares its environment with this one (WSLENV).
         pytest.param("", (), {"PYTEST_ADDOPTS": "--session-guard=off", "SESSION_GUARD_NESTED": "1"}, id="environment"),
@@ -101,9 +99,7 @@ def test_a_fixture_says_why_it_is_not_there(make_project: MakeProject, stand_in:
     ("args", "status", "said"),
     [
         pytest.param(("doctor",), 3, NOT_YET, id="doctor"),
-        pytest.param(("clean",), 3, NOT_YET, id="clean"),
         pytest.param(("run", "--", "pytest"), 3, NOT_YET, id="launcher"),
-        pytest.param(("init",), 3, NOT_YET, id="init"),
         pytest.param(("verify", "missing.json"), 1, "missing.json", id="verify_reads_a_report"),
         pytest.param(("--help",), 0, "restore", id="help"),
     ],
