@@ -151,9 +151,11 @@ class LedgerError(SessionGuardError, OSError):
 
     :param path: the file or directory of the ledger.
     :param reason: what failed, one clause.
+    :cvar fix: what the reader can do about it.
     """
 
     slug = "ledger-unusable"
+    fix = "keep the guard's own record where nothing deletes it and there is room (session_guard_dir)"
     __module__ = "pytest_session_guard"
 
     def __init__(self, path: str, reason: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from builtins import ascii, bool, len, str, sum, type  # noqa: A004 - captured: tests mock builtins
+from builtins import bool, len, str, sum  # noqa: A004 - captured: tests mock builtins
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -31,6 +31,7 @@ from pytest_session_guard._run.charging import Charging
 from pytest_session_guard._run.commands import Commands
 from pytest_session_guard._run.leniency import Leniency
 from pytest_session_guard._run.lookout import Lookout
+from pytest_session_guard._run.own_errors import own_error
 from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.walls import Layer, Walls
 
@@ -190,20 +191,8 @@ class GuardRun:
 
     def failed(self, event: str, args: tuple[Any, ...], problem: BaseException) -> str:
         """Take an error of the guard's own to the ledger; what could not be judged is refused."""
-        path = args[0] if args and type(args[0]) is str else ascii(args[:1])[:300]
-        touch = Touch(
-            time=Raw.time_ns() / 1e9,
-            operation=event,
-            path=path,
-            zone="protected",
-            outcome="refused",
-            violation=True,
-            layer="guard",
-            nodeid=self.span.nodeid,
-            phase=self.span.phase,
-            pid=Raw.getpid(),
-            reason=f"could not be judged: {type(problem).__name__}: {problem}",
-        )
+        suspects = self.commands.of(self.span.nodeid)
+        touch = own_error(event, args, problem, self.span, suspects)
         try:
             self.touched(touch)
         except Exception as second:  # whatever else breaks, the refusal stands and stderr has it

@@ -161,23 +161,25 @@ def test_a_run_that_has_no_lock_yet_counts_as_alive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "entry", "alive"),
+    ("age_s", "entries", "alive"),
     [
-        (0, "", True),
-        (59, "", True),
-        (61, "", False),
-        (-86400, "", True),
-        (61, "policy-main.json", True),
-        (61, "closed.json", False),
+        (0, [], True),
+        (59, [], True),
+        (61, [], False),
+        (-86400, [], True),
+        (61, ["policy-main.json"], True),
+        (0, ["closed.json"], False),
+        (0, ["closed.json", "report.json"], False),
+        (61, ["closed.json", "journal-main-1-2.jsonl"], True),
     ],
-    ids=["now", "of-this-minute", "earlier", "of-tomorrow", "not-empty", "closed"],
+    ids=["now", "of-this-minute", "earlier", "of-tomorrow", "not-empty", "closed", "deleted-but-for", "journal-left"],
 )
-def test_a_run_that_never_got_its_lock_counts_as_alive_for_a_minute(
-    tmp_path: Path, age_s: int, entry: str, alive: bool
+def test_a_run_without_a_lock_counts_as_alive_for_a_minute_unless_it_has_nothing_to_tell(
+    tmp_path: Path, age_s: int, entries: list[str], alive: bool
 ) -> None:
     run = tmp_path / "run"
     run.mkdir()
-    if entry:
+    for entry in entries:
         (run / entry).touch()
     made = time.time() - age_s
     os.utime(run, (made, made))

@@ -151,6 +151,12 @@ def test_when_the_ledger_is_deleted_during_the_run_the_run_fails_and_nothing_is_
         assert names(store) == ["before", "real.json"], result.words
         assert (project.root / "source.py").read_text() == "was", result.words
         assert "'before'" in result.words or "/before'" in result.words
+        # Who it was is said, and no word of an error of the guard's own.
+        (gone,) = [touch for touch in result.touches if "cannot be used" in touch["reason"]]
+        assert (gone["nodeid"], gone["process"][:7]) == ("test_it.py::test_b_deletes_the_ledger", "rm -rf "), gone
+        assert "please report it" not in result.words
+        listed = project.call(sys.executable, "-m", "pytest_session_guard", "runs").stdout
+        assert " alive " not in listed, listed
 
 
 LIVE_APPLICATION = """\

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from builtins import len, str  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable
+from dataclasses import replace
 from os import stat_result
 from stat import S_ISBLK, S_ISCHR, S_ISREG
 from typing import Any, Final
@@ -274,6 +275,7 @@ class Gate:
     def _refuse_unrecorded(self, event: str, target: Target, problem: LedgerError) -> None:
         reason = f"cannot be recorded, so it may not be created or moved ({problem.reason})"
         touch = self._touch(event, target.path, target.rule, "refused", reason, violation=True, layer="guard")
+        touch = replace(touch, fix=problem.fix)
         self._put_down(touch)
         raise ProtectedPathError(target.path, self.ports.message(touch)) from problem
 

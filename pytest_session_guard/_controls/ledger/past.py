@@ -34,7 +34,7 @@ def holding(run_path: str) -> Iterator[bool]:
 
     lock_path = f"{run_path}/{LOCK_FILE}"
     if not _is_plain_file(lock_path):
-        yield _is_stillborn(run_path)
+        yield _has_nothing_to_tell(run_path)
         return
     lock = filelock.FileLock(lock_path, fallback_to_soft=False, preserve_lock_file=True)
     try:
@@ -49,13 +49,18 @@ def holding(run_path: str) -> Iterator[bool]:
         lock.release()
 
 
-def _is_stillborn(run_path: str) -> bool:
-    """Whether a run was killed between making its directory and locking it, which takes it no minute."""
+def _has_nothing_to_tell(run_path: str) -> bool:
+    """Whether a run that has no lock is over: killed between making its directory and locking it, which takes it no minute; or
+    closed, and what it had written is deleted (``git clean -x``).
+    """
     try:
         age_ns = Raw.time_ns() - Raw.lstat(run_path).st_mtime_ns
-        return age_ns > STILLBORN_NS and {*Raw.listdir(run_path)} <= {CLOSED_FILE}
+        names = Raw.listdir(run_path)
     except OSError:
         return False  # nobody can tell
+    if CLOSED_FILE in names:
+        return not any(name == LOCK_FILE or name.startswith("journal-") for name in names)
+    return not names and age_ns > STILLBORN_NS
 
 
 def _has_living_writers(run_path: str) -> bool:
