@@ -18,6 +18,8 @@ FIX_REDIRECT: Final = (
 )
 FIX_FREE: Final = "write below tmp_path, or allow the place (session_guard_free)"
 FIX_LEDGER: Final = "leave the guard's own record alone, or keep it elsewhere (session_guard_dir)"
+# Nobody sees whether a connection will write.
+FIX_SQLITE: Final = "to read only, connect to 'file:PATH?mode=ro' with uri=True; else "
 FIX_GUARD: Final = "an error of the guard itself; please report it with the lines above"
 
 VERBS: Final[Mapping[str, str]] = {
@@ -67,11 +69,14 @@ def printable(text: str) -> str:
 
 def headline(touch: Touch) -> str:
     """The line that stands alone: what happened to which path, and the fact behind it."""
-    event = touch.operation.rpartition("(")[2].rstrip(")")
-    verb = VERBS.get(event, "write")
+    verb = VERBS.get(_event_of(touch), "write")
     if touch.layer == "guard":
         verb = "guard-error"
     return printable(f"{verb} {touch.outcome}: {shown_path(touch.path)} {touch.reason}")
+
+
+def _event_of(touch: Touch) -> str:
+    return touch.operation.rpartition("(")[2].rstrip(")")
 
 
 def fix_for(touch: Touch) -> str:
@@ -82,7 +87,8 @@ def fix_for(touch: Touch) -> str:
         return FIX_GUARD
     if touch.rule.endswith("(default: the ledger)"):
         return FIX_LEDGER
-    return FIX_FREE if touch.rule.startswith("protected / ") else FIX_REDIRECT
+    fix = FIX_FREE if touch.rule.startswith("protected / ") else FIX_REDIRECT
+    return FIX_SQLITE + fix if _event_of(touch) == "sqlite3.connect" else fix
 
 
 def entry(touch: Touch, rootdir: str = "") -> str:
