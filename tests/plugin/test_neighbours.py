@@ -579,3 +579,39 @@ def test_calls_at_the_recursion_limit_are_not_let_through_and_not_passed_over(ma
     assert result.changes == {}, result.words
     assert "met the recursion or memory limit unjudged" in result.stdout, result.words
     assert result.status == 1, result.words
+
+
+PICKLES = '''
+import concurrent.futures, functools, multiprocessing, os, pickle, sqlite3, pytest
+
+NAMES = """
+    open rename replace remove unlink rmdir mkdir mkfifo mknod chmod chown lchown utime chroot setxattr removexattr link symlink
+""".split()
+
+@pytest.mark.parametrize("name", [name for name in NAMES if hasattr(os, name)])
+def test_function_of_os(name):
+    function = getattr(os, name)
+    assert pickle.loads(pickle.dumps(function)) is function
+    assert function.__name__ == function.__qualname__ == name
+
+def test_connect():
+    assert pickle.loads(pickle.dumps(sqlite3.connect)) is sqlite3.connect
+
+def test_spawned_process_gets_them(tmp_path):
+    path = tmp_path / "made"
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        pool.submit(os.mkdir, path).result()
+        assert path.is_dir()
+        pool.submit(os.rename, path, tmp_path / "moved").result()
+        pool.submit(os.rmdir, tmp_path / "moved").result()
+    assert os.listdir(tmp_path) == []
+'''
+
+
+@pytest.mark.parametrize("layers", ["auto", "hook"])
+def test_functions_that_the_guard_wraps_can_be_pickled(make_project: MakeProject, layers: str) -> None:
+    project = make_project({"test_it.py": PICKLES})
+
+    result = project.run(f"--session-guard-layers={layers}")
+
+    assert (result.status, result.touches, result.changes) == (0, [], {}), result.words

@@ -137,7 +137,8 @@ def test_error_of_the_guard_is_told_apart() -> None:
         ),
         pytest.param(
             {"rule": "protected / (default)", "operation": "Engine.connect (sqlite3.connect)"},
-            "to read only, connect to 'file:PATH?mode=ro' with uri=True; else write below tmp_path, or allow the place (session_guard_free)",
+            "to read only, connect to 'file:PATH?mode=ro' with uri=True; "
+            "else write below tmp_path, or allow the place (session_guard_free)",
             id="a-database-that-may-be-read",
         ),
         pytest.param({"fix": "take the mark off"}, "take the mark off", id="its-own"),

@@ -33,7 +33,9 @@ class BlindSpots:
             if name in sys.modules:
                 self.importing(name)
         if hasattr(os, "chroot"):
-            setattr(os, "chroot", self._wrap_chroot(os.chroot))  # noqa: B010 - its type is narrower than a wrapper's
+            chroot = self._wrap_chroot(os.chroot)
+            chroot.__module__ = "os"
+            setattr(os, "chroot", chroot)  # noqa: B010 - its type is narrower than a wrapper's
 
     def importing(self, name: str) -> None:
         """A module is about to be imported; the first time it is imported here and now, and wrapped."""
@@ -62,6 +64,7 @@ class BlindSpots:
             connection.set_authorizer(authorize)
             return connection
 
+        connect.__module__ = "sqlite3"  # where a pickle finds it
         module.connect = connect
         import_module("sqlite3.dbapi2").connect = connect  # type: ignore[attr-defined]
 

@@ -62,6 +62,8 @@ def wrap_moves(walls: Walls) -> None:
 
 def _replace(name: str, wrapper: Callable[..., Any]) -> None:
     original = getattr(os, name)
+    # Pickled by this name, for a pool or a process that is spawned; `posix` has the original.
+    wrapper.__module__, wrapper.__name__, wrapper.__qualname__ = "os", name, name
     setattr(os, name, wrapper)
     for feature in FEATURE_SETS:
         features: set[Callable[..., Any]] = getattr(os, feature, set())
