@@ -262,27 +262,35 @@ def test_probe_changes_nothing(scene: Scene) -> None:
     assert scene.run(probe_twice) == ["enforced", "", True, True]
 
 
-def sink_into_a_deep_home(inside):
+def sink_into_a_deep_place(inside, deep):
     inside.unshare_mounts()
-    for path, lower in ((inside.home, inside.home), (inside.home, inside.home)):
+    place = inside.base + "/" + deep
+    os.makedirs(place, exist_ok=True)
+    for _ in range(2):
         for name in ("u", "w"):
             os.makedirs(f"{inside.tmp}/{name}", exist_ok=True)
         mounts.mount("t", inside.tmp, "tmpfs", 0, "mode=0700")
         for name in ("u", "w"):
             os.makedirs(f"{inside.tmp}/{name}", exist_ok=True)
-        options = f"userxattr,lowerdir={lower},upperdir={inside.tmp}/u,workdir={inside.tmp}/w"
-        mounts.mount("o", path, "overlay", 0, options)
-    inside.enter()
+        layers = f"userxattr,lowerdir={place},upperdir={inside.tmp}/u,workdir={inside.tmp}/w"
+        mounts.mount("o", place, "overlay", 0, layers)
+    inside.enter(witnessed=() if place == inside.home else (place,))
     return inside.overlay.status, inside.overlay.reason, inside.refusal(open, inside.home + "/notes.txt", "a")
 
 
 @by_everyone
 def test_home_that_is_an_overlay_on_an_overlay_is_read_only(scene: Scene) -> None:
-    status, reason, refused = scene.run(sink_into_a_deep_home)
+    status, reason, refused = scene.run(sink_into_a_deep_place, "home")
 
     assert status == "partial"
     assert reason == f"{scene.home} is read-only instead of overlaid (Invalid argument)"
     assert refused == "EROFS"
+
+
+@by_everyone
+def test_place_of_no_matter_that_can_have_no_overlay_takes_none_from_the_home(scene: Scene) -> None:
+    # By name it comes before the home.
+    assert scene.run(sink_into_a_deep_place, "data") == ["enforced", "", None]
 
 
 def leave_the_base_for_half_a_place(inside):

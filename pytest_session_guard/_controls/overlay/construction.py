@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -130,6 +131,8 @@ class Builder:
         self.plan, self.layout, self.place = plan, layout, place
         self.result = Construction()
         self._trees: dict[str, int] = {}
+        # One that fails leaves its directories behind: the next one needs others.
+        self._numbers = itertools.count()
 
     @contextmanager
     def holding(self) -> Iterator[None]:
@@ -195,9 +198,8 @@ class Builder:
         if step.role != "cover":
             mounts.attach_tree(tree_fd, step.path)
             return
-        number = str(len(self.result.layers) + len(self.result.shortfalls))
         try:
-            self.result.layers.append(self._cover(step, tree_fd, store_fd, number))
+            self.result.layers.append(self._cover(step, tree_fd, store_fd, str(next(self._numbers))))
         except OSError as problem:
             # What cannot be an overlay stays visible, read-only; below a writable place it would be writable else.
             if step.essential:
