@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from stat import S_ISDIR, S_ISREG, S_IWUSR
 from typing import Final
 
@@ -12,7 +12,7 @@ from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Zone, is_within
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import real_path_of_fd
-from pytest_session_guard._host.processes import command_of, descendants
+from pytest_session_guard._host.processes import command_of
 
 STANDARD_STREAMS: Final = (0, 1, 2)  # where the user's own shell sends them is the user's business
 NO_DESCRIPTOR: Final = -1
@@ -36,13 +36,14 @@ class Found:
     is_directory: bool = False
 
 
-def inherited(policy: Policy, ledger: str, own: Collection[int] = ()) -> list[Found]:
+def inherited(policy: Policy, ledger: str, own: Collection[int] = (), processes: Iterable[int] = ()) -> list[Found]:
     """Each thing from before the guard that could still change what is protected.
 
     :param ledger: the guard's own place, where its own journal is open already.
     :param own: further descriptors of the guard's own.
+    :param processes: the children, and all below them, that were there before the guard had any.
     """
-    return [*_descriptors(policy, ledger, own), *_mappings(policy), *_threads(), *_processes()]
+    return [*_descriptors(policy, ledger, own), *_mappings(policy), *_threads(), *_processes(processes)]
 
 
 def _descriptors(policy: Policy, ledger: str, own: Collection[int]) -> Iterator[Found]:
@@ -117,9 +118,9 @@ def _threads() -> Iterator[Found]:
         yield Found(f"{count} {'threads were' if count > 1 else 'thread was'} running before{known}")
 
 
-def _processes() -> Iterator[Found]:
+def _processes(pids: Iterable[int]) -> Iterator[Found]:
     own = command_of(os.getpid())
-    for pid in descendants():
+    for pid in pids:
         command = command_of(pid)
         if command:  # one without has ended, and waits to be asked for its status
             what = "a fork of this process" if command == own else "a child"

@@ -18,6 +18,7 @@ from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Pattern, Policy
 from pytest_session_guard._host.directories import Root
 from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.processes import descendants
 from pytest_session_guard._run.canary import prove, prove_overlay
 from pytest_session_guard._run.destinations import (
     check_basetemp_within_walls,
@@ -114,6 +115,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
     launch = Introduction.take(environ)
     standing = _standing_overlay()
     is_first = outer is None and launch is None and standing is None
+    processes = _processes_before()
     with keeper_ahead("overlay" in wanted_layers(settings) and is_first, _stand_aside) as ahead:
         run = _make_run(request, environ, outer, launch, standing)
         if ahead is not None:
@@ -124,7 +126,7 @@ def start(request: StartRequest, environ: MutableMapping[str, str]) -> SessionRu
             from pytest_session_guard._run.tidying import tidy
 
             run.notes += tidy(run.places.ledger, within_walls=standing is not None)
-            watch_earlier(run, set(_own_descriptors()))
+            watch_earlier(run, set(_own_descriptors()), processes)
         enter_layers(run, request.has_workers, outer, launch, ahead, standing)
     if run.walls.overlay is not None:
         _Process.overlays[:] = [run.walls.overlay]
@@ -181,6 +183,16 @@ def _own_descriptors() -> Iterator[int]:
         yield from () if run.earlier is None else (one.fd for one in run.earlier.watched)
 
 
+def _processes_before() -> list[int]:
+    """This process's children and all below them, but for the keepers of earlier sessions.
+
+    To be asked before a keeper is called: of a process that adopts orphans, as the first one of a container does, the keeper
+    becomes a child.
+    """
+    keepers = {overlay.keeper_pid for overlay in _Process.overlays}
+    return [pid for pid in descendants() if pid not in keepers]
+
+
 def _stand_aside() -> None:
     """For the keeper: the hook that an earlier session left in this process has nothing to judge in that one's fork."""
     for run in _Process.current:
@@ -224,12 +236,13 @@ def _make_run(
     return run
 
 
-def watch_earlier(run: SessionRun, own: Collection[int] = ()) -> None:
+def watch_earlier(run: SessionRun, own: Collection[int] = (), processes: Collection[int] = ()) -> None:
     """List what was there before the guard, and keep the state of what it leads to.
 
     :param own: descriptors of the guard's own.
+    :param processes: as of `inherited`.
     """
-    found = inherited(run.policy, run.places.ledger, own)
+    found = inherited(run.policy, run.places.ledger, own, processes)
     if found:
         # Imported here: most runs have nothing to watch.
         from pytest_session_guard._run.earlier import Earlier

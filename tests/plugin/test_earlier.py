@@ -107,6 +107,19 @@ LISTED: Mapping[str, tuple[str, str]] = {
 }
 
 
+SUBREAPER = "import ctypes\nHELD = ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)\n"
+
+
+def test_keeper_that_a_process_adopts_is_nothing_from_before(make_project: MakeProject) -> None:
+    # So does the first process of a container without being asked.
+    project = project_of(make_project, SUBREAPER)
+
+    result = project.run(*BEFORE)
+
+    assert (result.status, result.touches) == (0, []), result.words
+    assert notes_of(result) == []
+
+
 @pytest.mark.parametrize("name", LISTED)
 def test_thing_from_before_that_is_not_used_is_listed_and_no_violation(make_project: MakeProject, name: str) -> None:
     before, clause = LISTED[name]
