@@ -99,6 +99,7 @@ class SessionHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Give the test its private places, and charge touches to its setup; a rerun gets places of its own."""
+        __tracebackhide__ = True  # what fails inside is not ours
         run = self.run
         if run.in_test:
             run.end_test()
@@ -121,12 +122,14 @@ class SessionHooks:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Charge touches to this test's call."""
+        __tracebackhide__ = True
         self.run.enter(self._id_of(item), "call")
         return (yield)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         """Charge touches to this test's teardown."""
+        __tracebackhide__ = True
         self.run.enter(self._id_of(item), "teardown")
         return (yield)
 
@@ -210,6 +213,7 @@ class FixtureHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any, request: pytest.FixtureRequest) -> Generator[None, object, object]:
         """Let a patch that a wide fixture makes on a redirected target live as long as the fixture."""
+        __tracebackhide__ = True
         redirector = self.run.redirects.redirector
         if redirector is None:
             return (yield)

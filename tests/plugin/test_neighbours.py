@@ -615,3 +615,30 @@ def test_functions_that_the_guard_wraps_can_be_pickled(make_project: MakeProject
     result = project.run(f"--session-guard-layers={layers}")
 
     assert (result.status, result.touches, result.changes) == (0, [], {}), result.words
+
+
+FAILING_FIXTURES = """
+import pytest
+
+@pytest.fixture(scope="module")
+def wide():
+    raise OSError("setup")
+
+@pytest.fixture
+def narrow():
+    yield
+    raise OSError("teardown")
+"""
+USES_THEM = "def test_setup(wide):\n    pass\n\ndef test_teardown(narrow):\n    pass\n"
+REDIRECTED = "[pytest]\nsession_guard_redirect = env:CHAT_HOME = chat\n"
+
+
+@pytest.mark.parametrize("ini", [pytest.param("", id="plain"), pytest.param(REDIRECTED, id="redirect")])
+def test_fixture_that_fails_is_shown_without_our_frames(make_project: MakeProject, ini: str) -> None:
+    # In the test's own file pytest would leave out all that comes before it.
+    files = {"conftest.py": FAILING_FIXTURES, "test_it.py": USES_THEM, "pytest.ini": ini}
+
+    result = make_project(files).run()
+
+    assert result.outcomes == {"passed": 1, "error": 2}, result.words
+    assert "pytest_session_guard/" not in result.stdout
