@@ -16,12 +16,14 @@ def list_runs(state_directory: str) -> list[PastRun]:
 
 
 def find_run(state_directory: str, name: str) -> PastRun:
-    """The run of that id, or of an id that begins so; ``last`` is the newest.
+    """The run of that id, or of an id that begins so; ``latest`` is the newest.
 
     :raises LedgerError: there is none, or more than one.
     """
     paths = run_paths(state_directory)
-    found = paths[-1:] if name == "last" else [path for path in paths if path.rpartition("/")[2].startswith(name)]
+    if not paths:
+        raise LedgerError(f"{state_directory}/runs", "holds no run yet")
+    found = paths[-1:] if name == "latest" else [path for path in paths if path.rpartition("/")[2].startswith(name)]
     if len(found) != 1:
         count = "no run" if not found else f"{len(found)} runs"
         raise LedgerError(f"{state_directory}/runs", f"holds {count} whose id begins with {name!r}")

@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SessionGuardError as problem:
         print_error(str(problem))
         return NOT_DONE
+    except FileNotFoundError as problem:
+        if problem.filename is not None:
+            raise
+        # Only the question for the working directory names no file; a traceback's status would pass for violations.
+        print_error("the working directory does not exist any more\n  allowed: to start from a directory that is there")
+        return NOT_DONE
     except BrokenPipeError:
         # The reader (head, less) has seen enough; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

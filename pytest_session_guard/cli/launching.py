@@ -12,7 +12,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """Offer ``run``, and the wall that it rehearses behind."""
     run = commands.add_parser("run", help="run pytest from outside: start first, finish last, hold the verdict")
     run.add_argument(
-        "--wait", type=float, default=5.0, metavar="SECONDS", help="how long to wait for what pytest left running"
+        "--wait",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long to wait for what pytest left running (default: 5)",
     )
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the pytest command")
     run.set_defaults(run=launch_command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,9 +14,22 @@ RUN_HELP: Final = "a run's id, the beginning of one, or 'latest'"
 
 def add_places(command: argparse.ArgumentParser) -> None:
     """Let a command be told where the ledger is."""
-    command.add_argument("--rootdir", metavar="DIR", help="the checkout (default: the nearest one, upwards from here)")
+    add_rootdir(command)
     command.add_argument(
-        "--session-guard-dir", default="", metavar="PATH", help="its ledger (default: as its configuration says)"
+        "--session-guard-dir",
+        metavar="PATH",
+        type=no_empty,
+        help="its ledger (default: as its configuration says)",
+    )
+
+
+def add_rootdir(command: argparse.ArgumentParser) -> None:
+    """Let a command be told which checkout is meant."""
+    command.add_argument(
+        "--rootdir",
+        metavar="DIR",
+        type=directory,
+        help="the checkout (default: the nearest one, upwards from here)",
     )
 
 
@@ -26,7 +40,7 @@ def ledger_of(options: argparse.Namespace) -> str:
     """
     from pytest_session_guard._run.whereabouts import find_rootdir, state_directory
 
-    return state_directory(options.rootdir or find_rootdir("."), options.session_guard_dir)
+    return state_directory(options.rootdir or find_rootdir("."), options.session_guard_dir or "")
 
 
 def add_run_name(command: argparse.ArgumentParser) -> None:
@@ -44,6 +58,16 @@ def no_empty(word: str) -> str:
     return word
 
 
+def directory(word: str) -> str:
+    """A directory that is there: of another one, a wrong name above all, "no runs" would be true and of no use.
+
+    :raises ArgumentTypeError: it is none.
+    """
+    if not os.path.isdir(no_empty(word)):
+        raise argparse.ArgumentTypeError(f"is no directory, got {word!r}")
+    return word
+
+
 def find_run(options: argparse.Namespace) -> PastRun:
     """The run that the user means.
 
@@ -51,4 +75,4 @@ def find_run(options: argparse.Namespace) -> PastRun:
     """
     from pytest_session_guard._run import past
 
-    return past.find_run(ledger_of(options), "last" if options.name == "latest" else options.name)
+    return past.find_run(ledger_of(options), options.name)

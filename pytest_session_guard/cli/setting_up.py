@@ -6,6 +6,7 @@ import argparse
 import os
 
 from pytest_session_guard.cli.console import FINE, Commands, say, say_json
+from pytest_session_guard.cli.places import add_rootdir, no_empty
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -13,12 +14,16 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     discover = commands.add_parser(
         "discover", help="list the constants, variables and defaults of an application that lead to users' data"
     )
-    discover.add_argument("application", metavar="PATH|MODULE", help="a file, a directory, or an importable module")
+    discover.add_argument(
+        "application", metavar="PATH|MODULE", type=no_empty, help="a file, a directory, or an importable module"
+    )
     discover.add_argument("--json", action="store_true", help="say it as JSON")
     discover.set_defaults(run=run_discover)
     init = commands.add_parser("init", help="put what discover finds into the checkout's own configuration")
-    init.add_argument("application", metavar="PATH|MODULE", nargs="?", help="as of discover (default: the checkout)")
-    init.add_argument("--rootdir", metavar="DIR", help="the checkout (default: the nearest one, upwards from here)")
+    init.add_argument(
+        "application", metavar="PATH|MODULE", nargs="?", type=no_empty, help="as of discover (default: the checkout)"
+    )
+    add_rootdir(init)
     choice = init.add_mutually_exclusive_group()
     choice.add_argument("--yes", action="store_true", help="write it; without, the change is only shown")
     choice.add_argument("--dry-run", action="store_true", help="show the change and write nothing, as without --yes")

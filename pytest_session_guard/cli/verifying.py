@@ -8,6 +8,7 @@ import os
 from pytest_session_guard._core.settings import LAYERS, MODES
 from pytest_session_guard._report.document import UnreadableReportError, objections, parse_report
 from pytest_session_guard.cli.console import FINE, NOT_DONE, VIOLATED, Commands, print_error, say
+from pytest_session_guard.cli.places import no_empty
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -19,9 +20,19 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     verify.add_argument(
         "--require-layer", action="append", default=[], choices=LAYERS, help="a layer that must be enforced"
     )
-    verify.add_argument("--require-mode", default="enforce", choices=MODES[1:], help="the weakest mode that will do")
-    verify.add_argument("--min-tests", type=int, default=1, metavar="N", help="how many tests must have run")
-    verify.add_argument("--rootdir", default=".", metavar="DIR", help="the checkout that the report must be about")
+    verify.add_argument(
+        "--require-mode", default="enforce", choices=MODES[1:], help="the weakest mode that will do (default: enforce)"
+    )
+    verify.add_argument(
+        "--min-tests", type=int, default=1, metavar="N", help="how many tests must have run (default: 1)"
+    )
+    verify.add_argument(
+        "--rootdir",
+        default=".",
+        metavar="DIR",
+        type=no_empty,
+        help="the checkout that the report must be about (default: the working directory)",
+    )
     verify.set_defaults(run=verify_report)
 
 

@@ -64,6 +64,42 @@ def test_runs_of_a_checkout_without_a_ledger_are_none_and_none_is_made(make_proj
     assert not (project.root / ".session_guard").exists()
 
 
+WRONG_PLACES = (
+    pytest.param("--rootdir", "no-such-place", "is no directory, got 'no-such-place'", id="missing"),
+    pytest.param("--rootdir", "test_it.py", "is no directory, got 'test_it.py'", id="file"),
+    pytest.param("--rootdir", "", "is empty", id="empty"),
+    pytest.param("--session-guard-dir", "", "is empty", id="empty_ledger"),
+)
+
+
+@pytest.mark.parametrize("command", ["runs", "show latest", "restore latest", "clean", "report latest", "doctor"])
+@pytest.mark.parametrize(("option", "place", "words"), WRONG_PLACES)
+def test_place_that_is_none_is_status_2(looked_at: Project, command: str, option: str, place: str, words: str) -> None:
+    done = guard(looked_at, *command.split(), option, place)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"argument {option}: {words}" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["runs", "restore latest x", "clean", "doctor", "init", "discover json"])
+def test_working_directory_that_is_gone_is_said_to_be(make_project: MakeProject, command: str) -> None:
+    project = make_project({"gone/x": ""})
+    script = 'cd gone && rm -r ../gone && exec "$@"'
+
+    done = project.call("sh", "-c", script, "sh", sys.executable, "-P", "-m", "pytest_session_guard", *command.split())
+
+    assert done.returncode == 3, done.stderr
+    assert "the working directory does not exist any more" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_latest_run_of_a_checkout_without_any_is_not_there(make_project: MakeProject) -> None:
+    done = guard(make_project(), "show", "latest")
+
+    assert done.returncode == 3
+    assert "holds no run yet" in done.stderr
+
+
 def test_runs_and_show_tell_what_a_run_did_from_anywhere_in_the_checkout(looked_at: Project) -> None:
     below = looked_at.root / "below"
     below.mkdir()

@@ -1076,7 +1076,7 @@ def test_runs_are_listed_with_their_state(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("primitive", ["lstat", "listdir", "scandir", "open"])
-@pytest.mark.parametrize("act", [list_runs, tidy, prunable_runs, lambda state: find_run(state, "last")])
+@pytest.mark.parametrize("act", [list_runs, tidy, prunable_runs, lambda state: find_run(state, "latest")])
 def test_a_run_that_somebody_deletes_while_it_is_looked_at_stands_in_nobodys_way(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, primitive: str, act: Callable[[str], object]
 ) -> None:
@@ -1109,7 +1109,7 @@ def test_a_run_is_found_by_the_beginning_of_its_id(scene: Scene) -> None:
     run_id = scene.directory.run_id
 
     assert find_run(scene.state, run_id[:-2]).run_id == run_id
-    assert find_run(scene.state, "last").run_id == run_id
+    assert find_run(scene.state, "latest").run_id == run_id
     with pytest.raises(LedgerError, match="no run whose id begins with 'x'"):
         find_run(scene.state, "x")
     scene.start()

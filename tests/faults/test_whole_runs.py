@@ -278,7 +278,7 @@ def test_what_loses_its_name_in_the_workspace_is_kept_without_copying_a_byte(
     numbers = {name: (project.root / name).stat().st_ino for name in files}
 
     result = project.run(f"--session-guard-layers={layers}", *workers)
-    done = project.call(sys.executable, "-m", "pytest_session_guard", "restore", "last")
+    done = project.call(sys.executable, "-m", "pytest_session_guard", "restore", "latest")
 
     assert (result.status, done.returncode) == (0, 0), result.words + done.stderr
     assert {name: (project.root / name).stat().st_ino for name in files} == numbers
