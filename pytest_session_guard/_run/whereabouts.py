@@ -25,18 +25,27 @@ TOML_FILES: Final = (
     (".pytest.toml", (("pytest",),)),
     ("pyproject.toml", (("tool", "pytest", "ini_options"), ("tool", "pytest"))),
 )
+# What says that a directory is a project of its own, though pytest has no configuration there.
+PROJECT_SIGNS: Final = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 
 
 def find_rootdir(start: str) -> str:
-    """The nearest directory, upwards from ``start``, that holds a ledger or pytest's configuration; else ``start``."""
+    """The checkout around ``start``: the nearest directory, upwards, that holds a ledger or pytest's configuration.
+
+    A ledger above a project of its own is another checkout's, such as one of a run in the home directory; configuration above
+    it is what pytest goes by. Where there is neither, the project, else ``start``.
+    """
     here = os.path.realpath(start)
-    candidate = here
+    candidate, project = here, ""
     while True:
-        if os.path.isdir(f"{candidate}/{OPTION.default}/runs") or configuration(candidate) is not None:
+        has_ledger = os.path.isdir(f"{candidate}/{OPTION.default}/runs")
+        if (has_ledger and not project) or configuration(candidate) is not None:
             return candidate
+        if not project and any(os.path.exists(f"{candidate}/{sign}") for sign in PROJECT_SIGNS):
+            project = candidate
         above = os.path.dirname(candidate)
         if above == candidate:
-            return here
+            return project or here
         candidate = above
 
 

@@ -112,3 +112,21 @@ def test_checkout_is_the_nearest_directory_with_a_sign_of_one(tmp_path: Path, si
         target.write_text("[pytest]\n")
 
     assert find_rootdir(str(below)) == str(tmp_path / "checkout")
+
+
+@pytest.mark.parametrize("sign", ["pyproject.toml", "setup.py", "setup.cfg", ".git"])
+def test_ledger_above_a_project_of_its_own_is_not_its_own(tmp_path: Path, sign: str) -> None:
+    (tmp_path / ".session_guard" / "runs").mkdir(parents=True)
+    below = tmp_path / "project" / "src"
+    below.mkdir(parents=True)
+    (tmp_path / "project" / sign).touch()
+
+    assert find_rootdir(str(below)) == str(tmp_path / "project")
+
+
+def test_configuration_above_a_project_is_what_pytest_goes_by(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "pyproject.toml").touch()
+
+    assert find_rootdir(str(tmp_path / "project")) == str(tmp_path)

@@ -127,20 +127,25 @@ def test_change_is_shown_as_a_diff(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "words"),
     [
-        pytest.param('tool.pytest.ini_options = {addopts = "-q"}\n', id="inline table"),
-        pytest.param("this is no toml\n", id="no toml"),
-        pytest.param('[tool.pytest]\nini_options.addopts = "-q"\n', id="dotted keys"),
+        pytest.param(
+            'tool.pytest.ini_options = {addopts = "-q"}\n', "in a form that cannot be edited", id="inline table"
+        ),
+        pytest.param("this is no toml\n", "is no TOML", id="no toml"),
+        pytest.param(
+            '[tool.pytest]\nini_options.addopts = "-q"\n', "in a form that cannot be edited", id="dotted keys"
+        ),
     ],
 )
-def test_file_that_cannot_be_edited_is_one_clear_error(tmp_path: Path, text: str) -> None:
+def test_file_that_cannot_be_edited_is_one_clear_error(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
 
     with pytest.raises(ConfigurationError) as caught:
         plan_init(str(tmp_path), OPTIONS)
 
     assert caught.value.source == str(tmp_path / "pyproject.toml")
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["pytest.ini", "pyproject.toml"])

@@ -98,7 +98,7 @@ def edit_toml(text: str, options: Options, file: str) -> str:
     new = text
     for name, values in options.items():
         new = set_toml(new, table, name, values)
-    if parse_toml(new, file) != merged(before, table, options):
+    if loaded(new) != merged(before, table, options):
         raise ConfigurationError(
             "init", file, f"holds [{'.'.join(table)}] in a form that cannot be edited in place",
             "a table with a header of its own: [tool.pytest.ini_options]",
@@ -121,6 +121,14 @@ def parse_toml(text: str, file: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as problem:
         raise ConfigurationError("init", file, f"is no TOML: {problem}", "a file that tomllib reads") from None
+
+
+def loaded(text: str) -> dict[str, Any] | None:
+    """What an edited text holds, or ``None`` where the edit made none that can be read: a table stood there in another form."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
 
 
 def merged(document: dict[str, Any], table: tuple[str, ...], options: Options) -> dict[str, Any]:
