@@ -181,6 +181,29 @@ def overwrite_file(path: str, content: bytes) -> None:
         Raw.close(fd)
 
 
+def is_stream(path: str) -> bool:
+    """Whether a device or a pipe stands at a path, or a name of an open descriptor (``/dev/stdout``): never to be replaced."""
+    if os.path.realpath(os.path.dirname(path)).startswith("/proc/"):
+        return True
+    found = lstat_or_none(path)
+    if found is None or stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode):
+        return False
+    return not stat.S_ISLNK(found.st_mode) or os.readlink(OwnPath(path)).startswith("/proc/")
+
+
+def write_to_stream(path: str, content: bytes) -> None:
+    """``content`` into what `is_stream`, after whatever else was written there.
+
+    :raises OSError: it cannot be written, or nobody reads the pipe.
+    """
+    fd = Raw.open(OwnPath(path), os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        os.set_blocking(fd, True)
+        write_all(fd, content)
+    finally:
+        Raw.close(fd)
+
+
 def open_for_append(path: str) -> int:
     """A descriptor that appends to a new private file; ours for as long as the process lives.
 

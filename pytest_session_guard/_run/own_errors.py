@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Span, Touch
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.commands import Suspects
+
+REPORT: Final = "report"
+"""What goes wrong when a report is to be written where it was asked for."""
+FIX_REPORT: Final = "name a place where this user may write (--session-guard-json, --session-guard-html)"
 
 
 def own_error(event: str, args: tuple[Any, ...], problem: BaseException, span: Span, suspects: Suspects) -> Touch:
@@ -31,6 +35,8 @@ def own_error(event: str, args: tuple[Any, ...], problem: BaseException, span: S
         pid=Raw.getpid(),
         reason=f"could not be judged: {type(problem).__name__}: {problem}",
     )
+    if event == REPORT and isinstance(problem, OSError):
+        return replace(touch, reason=f"could not be written: {problem.strerror}", fix=FIX_REPORT)
     if not isinstance(problem, LedgerError):
         return touch
     culprit = suspects.culprit

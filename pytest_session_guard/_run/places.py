@@ -170,7 +170,7 @@ def _holds_anything(directory: str) -> bool:
 
 
 def _ledger_elsewhere(root: str, told: str, place: str) -> list[str]:
-    if place == resolve_missing(os.path.join(root, os.path.expanduser(told))):
+    if place == resolve_missing(os.path.join(root, os.path.expanduser(told.replace("{rootdir}", root)))):
         return []
     return [f"the rootdir lies on a read-only disk: the ledger is kept in {place}"]
 

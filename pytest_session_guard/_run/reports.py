@@ -10,7 +10,14 @@ from typing import Any, Final
 
 from pytest_session_guard._core.records import REPORT_SCHEMA, Touch, iter_kind
 from pytest_session_guard._core.runs import PastRun, RecordedArtifacts
-from pytest_session_guard._host.fsops import make_directory, overwrite_file, read_file, replace_file
+from pytest_session_guard._host.fsops import (
+    is_stream,
+    make_directory,
+    overwrite_file,
+    read_file,
+    replace_file,
+    write_to_stream,
+)
 from pytest_session_guard._report.document import UnreadableReportError, parse_report
 
 REPORT_FILE: Final = "report.json"
@@ -50,6 +57,9 @@ def _absolute(path: str) -> str:
 
 def _write(path: str, content: bytes, mode: int) -> list[tuple[str, OSError]]:
     try:
+        if is_stream(path):
+            write_to_stream(path, content)
+            return []
         make_directory(os.path.dirname(path), 0o755)
         replace_file(path, content, mode)
     except OSError as problem:

@@ -27,6 +27,7 @@ from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.leftovers import Forks, leftovers_of
 from pytest_session_guard._run.narrowing import Narrowing
+from pytest_session_guard._run.own_errors import REPORT
 from pytest_session_guard._run.places import zones_of
 from pytest_session_guard._run.redirects import RedirectDesk
 from pytest_session_guard._run.remote import Invitation, fold
@@ -310,7 +311,7 @@ class SessionRun(GuardRun):
         failed = write_report(self.report.to_json(), self.directory.path, settings.json_path, settings.html_path)
         for path, problem in failed:
             # A report that was asked for and cannot be had is a failure of the guard's own work.
-            self.failed("report", (path,), problem)
+            self.failed(REPORT, (path,), problem)
 
     def hold_exit(self) -> None:
         """Have the process's own end watched from outside, where nobody else does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -357,4 +358,54 @@ def test_report_that_cannot_be_written_makes_the_run_red(make_project: MakeProje
     result = project.run(f"--session-guard-json={project.root}/out/report.json", report=False)
 
     assert result.status != 0, result.words
-    assert lines_of(result.words, "out/report.json")
+    assert lines_of(result.words, "out/report.json' could not be written: ")
+    assert lines_of(result.words, "fix:  name a place where this user may write")
+
+
+def test_report_is_written_into_a_pipe_and_does_not_replace_it(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": "def test_it():\n    pass\n"})
+    pipe = project.base / "pipe"
+    os.mkfifo(pipe)
+    os.chmod(pipe, 0o666)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+
+    result = project.run(f"--session-guard-json={pipe}", report=False)
+
+    content = os.read(reader, 1 << 20)
+    os.close(reader)
+    assert result.status == 0, result.words
+    assert json.loads(content)["verdict"] == "clean"
+    assert pipe.is_fifo()
+
+
+def test_pipe_that_nobody_reads_makes_the_run_red_and_holds_nothing_up(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": "def test_it():\n    pass\n"})
+    os.mkfifo(project.root / "pipe")
+    os.chmod(project.root / "pipe", 0o666)
+
+    result = project.run("--session-guard-json=pipe", report=False)
+
+    assert result.status == 1, result.words
+    assert lines_of(result.words, "pipe' could not be written: ")
+
+
+def test_report_goes_to_standard_output_where_its_name_is_given(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": "def test_it():\n    pass\n"})
+    # As /dev/stdout is, which no test may put at risk.
+    (project.root / "out").symlink_to("/proc/self/fd/1")
+
+    result = project.run("--session-guard-json=out", "-q", report=False)
+
+    assert result.status == 0, result.words
+    start = result.stdout.index('{\n  "schema"')
+    assert json.JSONDecoder().raw_decode(result.stdout[start:])[0]["verdict"] == "clean"
+    assert (project.root / "out").is_symlink()
+
+
+def test_ledger_below_the_rootdir_is_no_ledger_elsewhere(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": "def test_it():\n    pass\n"})
+
+    result = project.run("--session-guard-dir={rootdir}/build/ledger")
+
+    assert (project.root / "build" / "ledger" / "runs").is_dir()
+    assert "read-only disk" not in result.stdout
