@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
-from pytest_session_guard._core.errors import ConfigurationError
+from pytest_session_guard._core.errors import ConfigurationError, SessionGuardError
 from pytest_session_guard._report.text import entry, headline, section
 from pytest_session_guard._run.declarations import as_paths, rules_of_mark
 from pytest_session_guard._run.remote import OUTPUT_KEY, encode_touches
 from pytest_session_guard._run.summary import closing_lines
-from pytest_session_guard._usage import usage_errors
 from pytest_session_guard._workers import NAME as WORKERS
 
 if TYPE_CHECKING:
@@ -109,8 +108,10 @@ class SessionHooks:
         run.enter(self._nodeid, "setup")
         marks = marks_of(item)
         if marks or run.redirects.redirector is not None:
-            with usage_errors():
+            try:
                 run.begin_test(*narrowing(marks, self._nodeid, run))
+            except SessionGuardError as problem:
+                refuse(item, str(problem))
         else:
             run.begin_test()
         try:
@@ -253,9 +254,17 @@ def narrowing(marks: list[pytest.Mark], nodeid: str, run: SessionRun) -> tuple[l
     rules: list[Rule] = []
     copies: list[str] = []
     for mark in marks:
-        rules += rules_of_mark(mark.kwargs, nodeid, run.policy, run.places)
-        copies += as_paths(mark.kwargs.get("pristine", ()))
+        rules += rules_of_mark(mark.args, mark.kwargs, nodeid, run.policy, run.places)
+        copies += as_paths("pristine", mark.kwargs.get("pristine", ()), nodeid)
     return rules, copies
+
+
+def refuse(item: pytest.Item, text: str) -> None:
+    """Have a test end in its setup with this text alone, before any fixture of it is made.
+
+    Not by an exception here: those who come after us in this phase would not be set up, and their teardown fail as well.
+    """
+    cast("Any", item).setup = lambda: pytest.fail(text, pytrace=False)
 
 
 def _fail_collection(session: pytest.Session, text: str) -> None:

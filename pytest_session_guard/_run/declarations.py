@@ -57,12 +57,22 @@ def rules_of_hooks(zones: Sequence[Iterable[tuple[str, str]] | None], places: Pl
     return rules
 
 
-def rules_of_mark(arguments: Mapping[str, Any], nodeid: str, policy: Policy, places: Places) -> list[Rule]:
+def rules_of_mark(
+    positional: Sequence[object], arguments: Mapping[str, Any], nodeid: str, policy: Policy, places: Places
+) -> list[Rule]:
     """What a test's mark adds to the policy.
 
-    :raises ConfigurationError: an argument is unknown, or ``share`` names what the configuration does not share.
+    :raises ConfigurationError: an argument is unknown or has no name, or is no path, or ``share`` names what the
+        configuration does not share.
     """
     source = f"mark of {nodeid}"
+    if positional:
+        raise ConfigurationError(
+            "mark session_guard",
+            source,
+            f"has an argument without a name, got {positional[0]!r}",
+            "protect=..., share=..., pristine=..., reason=...",
+        )
     unknown = sorted(set(arguments) - {"protect", "share", "pristine", "reason"})
     if unknown:
         raise ConfigurationError(
@@ -72,10 +82,10 @@ def rules_of_mark(arguments: Mapping[str, Any], nodeid: str, policy: Policy, pla
             "protect, share, pristine, reason",
         )
     rules: list[Rule] = []
-    for path in as_paths(arguments.get("protect", ())):
+    for path in as_paths("protect", arguments.get("protect", ()), nodeid):
         line = check_path("protect", Line(path, source))
         rules += declared_rules(Zone.PROTECTED, expand("protect", line, places), line, source)
-    for path in as_paths(arguments.get("share", ())):
+    for path in as_paths("share", arguments.get("share", ()), nodeid):
         line = check_path("share", Line(path, source))
         for rule in declared_rules(Zone.SHARED, expand("share", line, places), line, source):
             if policy.rule_for(rule.prefix).zone not in (Zone.SHARED, Zone.FREE):
@@ -85,7 +95,15 @@ def rules_of_mark(arguments: Mapping[str, Any], nodeid: str, policy: Policy, pla
     return rules
 
 
-def as_paths(value: object) -> list[str]:
-    """One path or several, as strings."""
-    items = [value] if isinstance(value, str | os.PathLike) else list(value) if isinstance(value, Iterable) else []
-    return [os.fsdecode(item) for item in items]
+def as_paths(argument: str, value: object, nodeid: str) -> list[str]:
+    """One path or several, as strings.
+
+    :raises ConfigurationError: it is something else; a mark that protects nothing must not look as if it did.
+    """
+    items: list[Any] = list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else [value]
+    try:
+        return [os.fsdecode(item) for item in items]
+    except TypeError:
+        raise ConfigurationError(
+            argument, f"mark of {nodeid}", f"is no path, got {value!r}", "a path (str or os.PathLike), or several"
+        ) from None

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from pytest_session_guard._core.errors import LayerUnavailableError
+from pytest_session_guard._core.errors import ConfigurationError, LayerUnavailableError
 from pytest_session_guard._core.settings import Line, check_path
 from pytest_session_guard._core.zones import Policy, Rule, extended, freed, is_within
+from pytest_session_guard._host.fsops import lstat_or_none
 from pytest_session_guard._host.identity import resolve_missing
 from pytest_session_guard._run.places import expand
 
@@ -52,6 +53,7 @@ class Narrowing:
 
         :returns: the real path.
         :raises LayerUnavailableError: there is no overlay, or it refused.
+        :raises ConfigurationError: nothing is there.
         """
         run = self._run
         overlay = run.walls.overlay
@@ -59,6 +61,10 @@ class Narrowing:
             reason = run.layers["overlay"].reason or "it was not asked for (session_guard_layers)"
             raise LayerUnavailableError("overlay", f"{reason}; a pristine view needs it")
         real = resolve_missing(expand("pristine", check_path("pristine", Line(path, "pristine")), run.places))
+        if lstat_or_none(real) is None:
+            raise ConfigurationError(
+                "pristine", "mark or fixture", f"does not exist, got {path!r}", "data that is there"
+            )
         if not run.is_quiet():
             run.look()
         with overlay.pristine(real), self._under(freed(run.policy, real, "pristine")):

@@ -33,7 +33,7 @@ SYSTEM_DIRECTORIES: Final = frozenset(
 )  # fmt: skip
 
 # The source of rules for what pytest itself was told to write.
-OUTPUT_SOURCE: Final = "pytest's own option"
+OUTPUT_SOURCE: Final = "where the run writes"
 
 # They beat both the working directory and `git -C`; git hooks export them (`git rev-parse --local-env-vars`).
 GIT_LOCATIONS: Final = (

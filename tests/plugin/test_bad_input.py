@@ -214,6 +214,11 @@ WRONG_MARKS = (
     pytest.param('share="~/elsewhere"', "widen", id="widens"),
     pytest.param('free="~/elsewhere"', "unknown arguments", id="unknown_argument"),
     pytest.param('protect="data"', "relative", id="relative"),
+    pytest.param('"~/elsewhere"', "has an argument without a name", id="positional"),
+    pytest.param("protect=3", "is no path, got 3", id="number"),
+    pytest.param("protect=None", "is no path, got None", id="none"),
+    pytest.param('protect=["~/x", 3]', "is no path, got ['~/x', 3]", id="number_in_list"),
+    pytest.param('pristine="~/elsewhere"', "does not exist", id="pristine_of_nothing"),
 )
 
 
@@ -233,9 +238,10 @@ def test_marked():
 
     result = project.run()
 
-    assert result.status != 0, result.words
+    assert (result.status, result.outcomes) == (1, {"passed": 1, "error": 1}), result.words
     assert problem in result.words
     assert "test_it.py::test_marked" in result.words
+    assert "pytest_session_guard/" not in result.words
     assert "Traceback" not in result.words
     assert "INTERNALERROR" not in result.words
 
