@@ -76,11 +76,10 @@ def pytest_configure(config: pytest.Config) -> None:
         redirects = config.hook.pytest_session_guard_redirects(config=config)
         with usage_errors():
             # Imported here: only a run declares.
-            from pytest_session_guard._run.declarations import declare
+            from pytest_session_guard._run.declarations import declare, formats_of_hooks
 
             declare(run, zones, redirects)
-        formats = config.hook.pytest_session_guard_marker_formats()
-        run.desk.formats = tuple(one for answer in formats for one in answer or ())
+            run.desk.formats = formats_of_hooks(config.hook.pytest_session_guard_marker_formats())
         run.enter("", "collection")
         if run.invitation is not None:
             from pytest_session_guard._run.remote import INPUT_KEY

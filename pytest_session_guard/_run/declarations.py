@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._core.errors import ConfigurationError
@@ -13,6 +13,7 @@ from pytest_session_guard._run.places import Places, declared_rules, expand
 from pytest_session_guard._run.walls import covered_places, writable_places
 
 if TYPE_CHECKING:
+    from pytest_session_guard._core.marking import MarkerFormat
     from pytest_session_guard._run.session import SessionRun
 
 DECLARABLE: Final[Mapping[str, Zone]] = {zone.value: zone for zone in (Zone.PROTECTED, Zone.SHARED, Zone.FREE)}
@@ -38,8 +39,37 @@ def declare(
         run.write_header()
         run.tell_children()
     run.redirects.declare(
-        [str(text) for answer in redirects for text in answer or ()], "pytest_session_guard_redirects"
+        [str(text) for text in answered("pytest_session_guard_redirects", redirects, "lines of TARGET = PLACE")],
+        "pytest_session_guard_redirects",
     )
+
+
+def answered(hook: str, answers: Sequence[object], allowed: str) -> Iterator[Any]:
+    """What the implementations of a hook answered, one after another.
+
+    :raises ConfigurationError: an answer is no list; of a text each letter would count.
+    """
+    for answer in answers:
+        if not isinstance(answer, Iterable | None) or isinstance(answer, str | bytes | Mapping):
+            raise ConfigurationError(
+                hook, "conftest or plugin", f"answers no list, got {answer!r}", f"a list of {allowed}"
+            )
+        yield from answer or ()
+
+
+def formats_of_hooks(answers: Sequence[object]) -> tuple[MarkerFormat, ...]:
+    """The answers to ``pytest_session_guard_marker_formats``.
+
+    :raises ConfigurationError: one is no format.
+    """
+    hook, allowed = "pytest_session_guard_marker_formats", "objects of the shape of pytest_session_guard.MarkerFormat"
+    formats = tuple(answered(hook, answers, allowed))
+    for one in formats:
+        if not all(callable(getattr(one, name, None)) for name in ("matches", "tag", "read")):
+            raise ConfigurationError(
+                hook, "conftest or plugin", f"gives no format, got {one!r}", f"a list of {allowed}"
+            )
+    return formats
 
 
 def rules_of_hooks(zones: Sequence[Iterable[tuple[str, str]] | None], places: Places) -> list[Rule]:
@@ -48,8 +78,15 @@ def rules_of_hooks(zones: Sequence[Iterable[tuple[str, str]] | None], places: Pl
     :raises ConfigurationError: one cannot be used.
     """
     rules: list[Rule] = []
-    for word, path in (pair for answer in zones for pair in answer or ()):
-        line = check_path("zones", Line(os.fsdecode(path), "conftest: pytest_session_guard_zones"))
+    hook, allowed = "pytest_session_guard_zones", 'pairs of a zone and a path, such as ("shared", "~/.app")'
+    for pair in answered(hook, zones, allowed):
+        match pair:
+            case [str() as word, str() | bytes() | os.PathLike() as path]:
+                line = check_path("zones", Line(os.fsdecode(path), f"conftest: {hook}"))
+            case _:
+                raise ConfigurationError(
+                    hook, "conftest or plugin", f"gives no pair, got {pair!r}", f"a list of {allowed}"
+                )
         if word not in DECLARABLE:
             allowed = ", ".join(DECLARABLE)
             raise ConfigurationError("zones", line.source, f"names an unknown zone, got {word!r}", allowed)

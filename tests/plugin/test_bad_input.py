@@ -210,6 +210,29 @@ def test_wrong_declaration_of_a_conftest_stops_the_run(make_project: MakeProject
     assert_stopped(project, project.run(), "zones", "pytest_session_guard_zones", got)
 
 
+WRONG_ANSWERS = (
+    pytest.param("zones(config)", '("shared", "~/x")', "gives no pair, got 'shared'", id="one_pair"),
+    pytest.param("zones(config)", '{"shared": "~/x"}', "answers no list", id="mapping"),
+    pytest.param("zones(config)", "5", "answers no list, got 5", id="number"),
+    pytest.param("zones(config)", '[("shared",)]', "gives no pair, got ('shared',)", id="half_a_pair"),
+    pytest.param("zones(config)", '[("shared", None)]', "gives no pair, got ('shared', None)", id="no_path"),
+    pytest.param("redirects(config)", '"env:APP = app"', "answers no list, got 'env:APP = app'", id="text"),
+    pytest.param("marker_formats()", '["x"]', "gives no format, got 'x'", id="no_format"),
+    pytest.param("marker_formats()", "5", "answers no list, got 5", id="no_formats"),
+)
+
+
+@pytest.mark.parametrize(("hook", "answer", "problem"), WRONG_ANSWERS)
+def test_wrong_answer_to_a_hook_of_ours_stops_the_run(
+    make_project: MakeProject, hook: str, answer: str, problem: str
+) -> None:
+    conftest = f"def pytest_session_guard_{hook}:\n    return {answer}\n"
+    project = make_project({**FILES, "conftest.py": conftest})
+
+    name = f"pytest_session_guard_{hook.partition('(')[0]}"
+    assert_stopped(project, project.run(), name, "conftest or plugin", problem)
+
+
 WRONG_MARKS = (
     pytest.param('share="~/elsewhere"', "widen", id="widens"),
     pytest.param('free="~/elsewhere"', "unknown arguments", id="unknown_argument"),
