@@ -38,6 +38,17 @@ TOML_LINES = 'session_guard_redirect = [\n    "~/.loom = loom",\n    "env:LOOM_D
             "addopts = -q\nsession_guard_home = redirect\n", id="some lines there",
         ),
         pytest.param("pytest.ini", "[pytest]\n" + INI_LINES, "[pytest]\n" + INI_LINES, id="all there"),
+        pytest.param(
+            "pytest.ini", "[pytest]\nsession_guard_redirect = ~/.loom/ = .\nsession_guard_home = redirect\n",
+            "[pytest]\nsession_guard_redirect = ~/.loom/ = .\n    env:LOOM_DATA = loom\nsession_guard_home = redirect\n",
+            id="sent elsewhere already",
+        ),
+        pytest.param(
+            "pyproject.toml",
+            '[tool.pytest]\nsession_guard_redirect = ["~/.loom=a", "env:LOOM_DATA = b"]\nsession_guard_home = "redirect"\n',
+            '[tool.pytest]\nsession_guard_redirect = ["~/.loom=a", "env:LOOM_DATA = b"]\nsession_guard_home = "redirect"\n',
+            id="all sent elsewhere already",
+        ),
         pytest.param("tox.ini", "[tox]\nx = 1\n[pytest]\ny = 2\n", "[tox]\nx = 1\n[pytest]\ny = 2\n" + INI_LINES, id="tox.ini"),
         pytest.param(
             "setup.cfg", "[metadata]\nname = x\n\n[tool:pytest]\ny = 2\n\n[flake8]\n",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 Options = Mapping[str, Sequence[str]]
@@ -14,6 +14,17 @@ LISTS: Final = frozenset({"session_guard_redirect", "session_guard_reset"})
 def newline_of(text: str) -> str:
     """The line ending that a text uses."""
     return "\r\n" if "\r\n" in text else "\n"
+
+
+def not_yet(held: Iterable[str], lines: Sequence[str]) -> list[str]:
+    """The lines about a target that no line is about yet: where the user sends it already, it stays."""
+    known = {target_of(line) for line in held}
+    return [line for line in lines if target_of(line) not in known]
+
+
+def target_of(line: str) -> str:
+    """What a line of a list option is about."""
+    return line.partition("=")[0].strip().rstrip("/")
 
 
 def edit_ini(text: str, section: str, options: Options) -> str:
@@ -48,7 +59,7 @@ def set_ini(lines: list[str], start: int, name: str, values: Sequence[str], end:
         return [*lines[:key], f"{comment[0].rstrip()} {' '.join(values)}{end}", *lines[at:]]
     held = {line.strip() for line in (re.sub(r"^[^=:]*[=:]", "", lines[key], count=1), *lines[key + 1 : at])}
     indent = next((line[: len(line) - len(line.lstrip())] for line in lines[key + 1 : at]), "    ")
-    added = [f"{indent}{value}{end}" for value in values if value not in held]
+    added = [f"{indent}{value}{end}" for value in not_yet(held, values)]
     return [*terminated(lines[:at], end), *added, *lines[at:]] if added else lines
 
 

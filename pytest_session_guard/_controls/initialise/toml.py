@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from pytest_session_guard._controls.initialise.ini import LISTS, Options, newline_of
+from pytest_session_guard._controls.initialise.ini import LISTS, Options, newline_of, not_yet
 from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._core.values import dataclass
 
@@ -138,7 +138,7 @@ def merged(document: dict[str, Any], table: tuple[str, ...], options: Options) -
         for name, values in options.items():
             if name in LISTS:
                 held = lines_in(out.get(name, []))
-                fresh = [value for value in values if value not in held]
+                fresh = not_yet(held, values)
                 out[name] = [*held, *fresh] if fresh or name not in out else out[name]
             else:
                 out[name] = " ".join(values)
@@ -165,7 +165,7 @@ def set_toml(text: str, table: tuple[str, ...], name: str, values: Sequence[str]
         value = json.dumps(" ".join(values), ensure_ascii=False)
         return text[: held.value_start] + value + text[held.end :]
     present = lines_in(tomllib.loads(f"x = {text[held.value_start : held.end]}")["x"])
-    fresh = [value for value in values if value not in present]
+    fresh = not_yet(present, values)
     if not fresh:
         return text
     return (
