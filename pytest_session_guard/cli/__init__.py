@@ -31,6 +31,16 @@ class _Choices(dict[str, argparse.ArgumentParser]):
         return (name for name in super().__iter__() if name not in INTERNAL)
 
 
+class _Version(argparse.Action):
+    """Says which version is installed; found out only when somebody asks."""
+
+    def __call__(self, *_: object, **__: object) -> None:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"pytest-session-guard {version('pytest-session-guard')}\n")
+        raise SystemExit(0)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
@@ -77,6 +87,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="session-guard", description="Guard test runs, and look after what they left."
     )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for family in (launching, examining, looking_back, reporting, setting_up, verifying):
         family.add(commands)

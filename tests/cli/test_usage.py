@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,14 @@ def test_bad_usage_is_status_2(words: tuple[str, ...], capsys: pytest.CaptureFix
 
     assert exit_.value.code == 2
     assert "usage: session-guard" in capsys.readouterr().err
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"pytest-session-guard {version('pytest-session-guard')}\n"
 
 
 def test_complaint_about_a_command_lists_those_for_people(capsys: pytest.CaptureFixture[str]) -> None:
