@@ -44,6 +44,12 @@ if TYPE_CHECKING:
     from pytest_session_guard._run.inventory import Inventory
 
 NOT_DONE: Final = 3
+INFORMATION: Final = frozenset({"-h", "--help", "-V", "--version"})
+NOTHING_RAN: Final = "pytest ended before it said what it would do; nothing was run"
+WITHOUT_PLUGIN: Final = (
+    "this pytest ended without a word of the plugin, which is not installed where it runs, or switched off; "
+    "what it ran it ran without a guard"
+)
 LATE: Final = Blame(Span("", "late"))
 
 
@@ -74,13 +80,15 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
     if outside.pop(RELAUNCHED_VARIABLE, ""):
         # What a pool of the process that this was put in the place of the workers that were ended.
         end_children()
+    if asks_for_words_alone(command):
+        return subprocess.run(list(command), env=outside, check=False).returncode
     others = frozenset(children())
     adopt_orphans()
     try:
         plan = rehearse(command, environ)
     except RehearsalError as problem:
         sys.stderr.buffer.write(problem.output)
-        sys.stderr.write("session-guard: pytest ended before it said what it would do; nothing was run\n")
+        _say(WITHOUT_PLUGIN if problem.has_run else NOTHING_RAN)
         return problem.status or NOT_DONE
     if plan.mode == "off":
         return subprocess.run(list(command), env=dict(environ), check=False).returncode
@@ -97,6 +105,12 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
     started = {**environ, LAUNCH_VARIABLE: _introduction(run)}
     status = _run_to_its_end(run, started, wait_s)
     return _verdict(run, status)
+
+
+def asks_for_words_alone(command: Sequence[str]) -> bool:
+    """Whether a pytest command is for help or the version, which ends before there is anything to guard."""
+    words = command[: command.index("--")] if "--" in command else command
+    return not INFORMATION.isdisjoint(words)
 
 
 def _with_usable_ledger(plan: Plan, environ: Mapping[str, str]) -> Plan:

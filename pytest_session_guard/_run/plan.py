@@ -55,17 +55,22 @@ class Plan:
     busy: tuple[str, ...] = ()
 
 
+USAGE_ERROR: Final = 4  # pytest's own
+
+
 class RehearsalError(Exception):
     """The rehearsal ended without a plan.
 
     :param status: its exit status, which pytest would have had too.
     :param output: what it said.
+    :param has_run: it may have run tests, because it ended neither at once nor with a usage error.
     """
 
-    def __init__(self, status: int, output: bytes) -> None:
-        super().__init__(status, output)
+    def __init__(self, status: int, output: bytes, has_run: bool) -> None:
+        super().__init__(status, output, has_run)
         self.status = status
         self.output = output
+        self.has_run = has_run
 
 
 def tell_plan(path: str, settings: Settings, places: Places, policy: Policy, has_workers: bool) -> None:
@@ -106,7 +111,7 @@ def rehearse(command: Sequence[str], environ: Mapping[str, str]) -> Plan:
         return _rehearse(command, environ, place)
     except OSError as problem:
         words = f"session-guard: the working directory or a temporary one cannot be used: {problem}\n"
-        raise RehearsalError(0, words.encode("utf-8", "backslashreplace")) from problem
+        raise RehearsalError(0, words.encode("utf-8", "backslashreplace"), has_run=False) from problem
     finally:
         if place:
             shutil.rmtree(place, ignore_errors=True)
@@ -129,7 +134,8 @@ def _rehearse(command: Sequence[str], environ: Mapping[str, str], place: str) ->
             fields: dict[str, Any] = json.load(file)
     except (OSError, ValueError):
         with open(said, "rb") as output_file:
-            raise RehearsalError(done.returncode, output_file.read()) from None
+            has_run = done.returncode != USAGE_ERROR
+            raise RehearsalError(done.returncode, output_file.read(), has_run) from None
     tuples = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
     return Plan(**{**fields, **tuples})
 

@@ -52,6 +52,24 @@ def test_exit_status_is_pytests_own(make_project: MakeProject, suite: str, args:
     assert done.returncode == status, done.stdout + done.stderr
 
 
+def test_pytest_without_the_plugin_is_not_said_to_have_run_nothing(make_project: MakeProject) -> None:
+    command = (sys.executable, "-m", "pytest", "-p", "no:session_guard")
+
+    done = make_project({"test_it.py": FINE}).call(sys.executable, "-m", "pytest_session_guard", "run", "--", *command)
+
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "without a word of the plugin" in done.stderr
+    assert "nothing was run" not in done.stderr
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "--version", "-V"])
+def test_command_for_words_alone_is_pytests_own(make_project: MakeProject, word: str) -> None:
+    done = launch(make_project({"test_it.py": FINE}), word)
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "pytest" in done.stdout
+
+
 def test_working_directory_that_is_gone_is_told(make_project: MakeProject) -> None:
     project = make_project({"test_it.py": FINE, "gone/x": ""})
     command = 'cd gone && rm -r ../gone && exec "$@"'
