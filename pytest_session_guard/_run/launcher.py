@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from pytest_session_guard._run.inventory import Inventory
 
 NOT_DONE: Final = 3
+PYTEST_NAMES: Final = frozenset({"pytest", "py.test"})
 INFORMATION: Final = frozenset({"-h", "--help", "-V", "--version"})
 NOTHING_RAN: Final = "pytest ended before it said what it would do; nothing was run"
 WITHOUT_PLUGIN: Final = (
@@ -108,9 +109,18 @@ def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = W
 
 
 def asks_for_words_alone(command: Sequence[str]) -> bool:
-    """Whether a pytest command is for help or the version, which ends before there is anything to guard."""
-    words = command[: command.index("--")] if "--" in command else command
-    return not INFORMATION.isdisjoint(words)
+    """Whether a pytest command is for help or the version, which ends before there is anything to guard.
+
+    Of another program's command nobody knows what such a word means there.
+    """
+    if os.path.basename(command[0]) in PYTEST_NAMES:
+        words = command[1:]
+    elif [*command[1:3]] == ["-m", "pytest"]:
+        words = command[3:]
+    else:
+        return False
+    own = words[: words.index("--")] if "--" in words else words
+    return not INFORMATION.isdisjoint(own)
 
 
 def _with_usable_ledger(plan: Plan, environ: Mapping[str, str]) -> Plan:

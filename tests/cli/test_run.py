@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from project import MakeProject, Project
 
+from pytest_session_guard._run.launcher import asks_for_words_alone
+
 from .commands import guard
 
 FINE = "def test_fine():\n    pass\n"
@@ -68,6 +70,24 @@ def test_command_for_words_alone_is_pytests_own(make_project: MakeProject, word:
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "pytest" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "alone"),
+    [
+        ("pytest -h", True),
+        ("/venv/bin/pytest tests --version", True),
+        ("python3.12 -m pytest -V", True),
+        ("pytest", False),
+        ("pytest -- -h", False),
+        ("make test -h", False),
+        ("sh -c pytest -h", False),
+        ("python run_tests.py --version", False),
+        ("python -m tests.run -V", False),
+    ],
+)
+def test_only_of_pytest_itself_it_is_known_which_command_runs_nothing(command: str, alone: bool) -> None:
+    assert asks_for_words_alone(command.split()) is alone
 
 
 def test_working_directory_that_is_gone_is_told(make_project: MakeProject) -> None:
