@@ -7,14 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_session_guard._controls.ledger import JournalReader, RunDirectory
 from pytest_session_guard._core.errors import LayerUnavailableError, LedgerError
-from pytest_session_guard._core.records import Span, Touch
+from pytest_session_guard._core.records import Touch, iter_kind
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Zone, counts, is_within
 from pytest_session_guard._host.fsops import read_file
@@ -29,7 +29,7 @@ from pytest_session_guard._run.destinations import make_output
 from pytest_session_guard._run.entering import LAUNCH_VARIABLE
 from pytest_session_guard._run.exit import GREEN
 from pytest_session_guard._run.handover import read_policy
-from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S, Leftovers, told
+from pytest_session_guard._run.leftovers import STILL_RUNNING, WAIT_S, Leftover, Leftovers, told
 from pytest_session_guard._run.nested import is_nested
 from pytest_session_guard._run.outside import late_differences, take_if_alone
 from pytest_session_guard._run.places import Output
@@ -51,7 +51,6 @@ WITHOUT_PLUGIN: Final = (
     "this pytest ended without a word of the plugin, which is not installed where it runs, or switched off; "
     "what it ran it ran without a guard"
 )
-LATE: Final = Blame(Span("", "late"))
 
 
 @dataclass
@@ -65,7 +64,16 @@ class Launch:
     reason: str = ""
     inventory: Inventory | None = None
     survivors: list[str] = field(default_factory=list)
-    late: Blame = LATE
+    leftovers: Leftovers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.leftovers = Leftovers(self.directory.run_id)
+
+    def late_blame(self, records: Iterable[Mapping[str, Any]]) -> Blame:
+        """Who is blamed for what came after pytest: its processes saw some that ended before anybody could look from here."""
+        met = {record["pid"]: Leftover.parse(record) for record in iter_kind(records, "leftover")}
+        self.leftovers.met = {**met, **self.leftovers.met}
+        return Blame(self.leftovers.starter, still_at_work=told(self.leftovers.met.values()))
 
 
 def launch(command: Sequence[str], environ: Mapping[str, str], wait_s: float = WAIT_S) -> int:
@@ -180,9 +188,9 @@ def _run_to_its_end(run: Launch, environ: Mapping[str, str], wait_s: float) -> i
     with _signals_go_to(process):
         status = process.wait()
     keeper = frozenset() if run.overlay is None else frozenset({run.overlay.keeper_pid})
-    left = Leftovers(run.directory.run_id, _namespaces(run))
-    run.survivors = [f"{pid} {command_of(pid)}" for pid in wait_for_children(wait_s, keeper, left.look)]
-    run.late = Blame(left.starter, still_at_work=told(left.met.values()))
+    run.leftovers.namespaces = _namespaces(run)
+    left = wait_for_children(wait_s, keeper, run.leftovers.look)
+    run.survivors = [f"{pid} {command_of(pid)}" for pid in left]
     return status
 
 
@@ -219,7 +227,7 @@ def _verdict(run: Launch, status: int) -> int:
     own = status if status >= 0 else 128 - status
     try:
         records = JournalReader(run.directory.path).poll()
-        late = [*_late_changes(run, records), *_late_differences(run, records)]
+        late = [*_late_changes(run, records, run.late_blame(records)), *_late_differences(run, records)]
     except (LedgerError, OSError) as problem:
         _say(f"{problem}\nthe run cannot be vouched for")
         return own if own not in GREEN else NOT_DONE
@@ -245,7 +253,7 @@ def _verdict(run: Launch, status: int) -> int:
     return own if is_written or own not in GREEN else NOT_DONE
 
 
-def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Touch]:
+def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]], blame: Blame) -> list[Touch]:
     """What lies in the upper layers and in no journal, and what was refused without a trace since the session's end."""
     if run.overlay is None:
         return []
@@ -263,12 +271,12 @@ def _late_changes(run: Launch, records: Sequence[Mapping[str, Any]]) -> list[Tou
                 and change.path not in known
                 and counts(change.kind, change.path)
             ):
-                found.append(contained(change, rule, run.late))
+                found.append(contained(change, rule, blame))
                 known.add(change.path)
         for attempt in run.overlay.tries_left(label):
             offended = rule_of(attempt, policy)
             if offended is not None and attempt.path not in known and is_refused(attempt):
-                found.append(refused(attempt, offended, run.late))
+                found.append(refused(attempt, offended, blame))
                 known.add(attempt.path)
     return found
 

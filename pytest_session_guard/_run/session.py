@@ -227,9 +227,7 @@ class SessionRun(GuardRun):
         if not self.is_controller:
             self._note_left()
             self.look()
-            for one in leftovers_of(self).look():
-                # The controller reads what they do from now on; who started them can be seen only while they live.
-                self.journal.append(one.to_json())
+            self._note_leftovers()
             self._told, self._is_told = len(self.touches), True
             return exit_status
         self.reader.widen()
@@ -238,7 +236,7 @@ class SessionRun(GuardRun):
         with self.complaining():
             self.leniency.put_back(self._make_cleanup(lambda path: Zone.SHARED))
         self._note_left()
-        self.left_running += [one.to_json() for one in leftovers_of(self).look()]
+        self.left_running += self._note_leftovers()
         if self.earlier is not None:
             self.earlier.compare(self, at_last=True)
         removed = clear_shared(self, self.cleanup)
@@ -249,6 +247,17 @@ class SessionRun(GuardRun):
         self._write_reports()
         self.exit_status = self.status_for(exit_status)
         return self.exit_status
+
+    def _note_leftovers(self) -> list[dict[str, Any]]:
+        """Write down what is still running, for whoever reads what it does from now on: the controller, or the launcher.
+
+        Who started it can be seen only while it lives.
+        """
+        found = [one.to_json() for one in leftovers_of(self).look()]
+        with self.complaining():
+            for record in found:
+                self.journal.append(record)
+        return found
 
     def collect(self) -> None:
         """As for any process of the run; the controller also looks at what things from before the guard lead to."""

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from project import MakeProject, Project
 
-from pytest_session_guard._run.launcher import asks_for_words_alone
+from pytest_session_guard._run.launcher import Launch, asks_for_words_alone
 
 from .commands import guard
 
@@ -146,6 +147,17 @@ def test_child_that_outlives_pytest_is_waited_for_and_what_it_did_is_in_every_re
     assert "1 violation" in guard(project, "runs").stdout
     assert "notes.txt" in guard(project, "show", "latest").stdout
     assert (project.home / ".chat" / "notes.txt").exists()
+
+
+def test_what_ended_before_the_launcher_could_look_is_charged_by_the_word_of_pytest() -> None:
+    run = Launch((), cast("Any", None), cast("Any", SimpleNamespace(run_id="a-run")))
+
+    blame = run.late_blame(
+        [{"kind": "leftover", "pid": 7, "command": "rm x", "nodeid": "test_it.py::test_a"}, {"kind": "touch"}]
+    )
+
+    assert (blame.span.nodeid, blame.span.phase) == ("test_it.py::test_a", "late")
+    assert blame.still_at_work == "7 rm x (started by test_it.py::test_a)"
 
 
 def test_where_no_kernel_layer_is_the_launcher_compares_once_more(make_project: MakeProject) -> None:
