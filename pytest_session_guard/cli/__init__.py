@@ -1,7 +1,7 @@
 """The ``session-guard`` command. Knows no pytest; every destructive command prints its plan with ``--dry-run``.
 
 A module a family of commands: `launching` (run) · `verifying` · `examining` (doctor) · `looking_back` (runs, show,
-restore, clean) · `reporting` · `setting_up` (discover, init).
+restore, clean) · `reporting` · `setting_up` (discover, init) · `linting`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from pytest_session_guard._core.errors import SessionGuardError
 from pytest_session_guard._core.platforms import insist_on_platform
-from pytest_session_guard.cli import examining, launching, looking_back, reporting, setting_up, verifying
+from pytest_session_guard.cli import examining, launching, linting, looking_back, reporting, setting_up, verifying
 from pytest_session_guard.cli.console import NOT_DONE, print_error
 from pytest_session_guard.cli.places import no_empty
 
@@ -89,7 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for family in (launching, examining, looking_back, reporting, setting_up, verifying):
+    for family in (launching, examining, looking_back, reporting, setting_up, linting, verifying):
         family.add(commands)
     commands.choices = _Choices(commands.choices)
     return parser

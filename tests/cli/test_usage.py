@@ -13,7 +13,7 @@ from pytest_session_guard import ConfigurationError
 from pytest_session_guard._run.whereabouts import find_rootdir, state_directory
 from pytest_session_guard.cli import main
 
-COMMANDS = ("run", "doctor", "runs", "show", "restore", "clean", "report", "discover", "init", "verify")
+COMMANDS = ("run", "doctor", "runs", "show", "restore", "clean", "report", "discover", "init", "lint", "verify")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,8 @@ COMMANDS = ("run", "doctor", "runs", "show", "restore", "clean", "report", "disc
         ("restore", ""),
         ("restore", "latest", ""),
         ("clean", ""),
+        ("lint",),
+        ("lint", ""),
     ],
 )
 def test_bad_usage_is_status_2(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:

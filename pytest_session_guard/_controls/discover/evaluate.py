@@ -15,7 +15,7 @@ from pytest_session_guard._controls.discover.libraries import (
     SAME_PATH,
     app_directory,
 )
-from pytest_session_guard._controls.discover.sources import Function, Source, assigned, top_level
+from pytest_session_guard._controls.discover.sources import Source
 from pytest_session_guard._controls.discover.traces import (
     NOTHING,
     UNKNOWN,
@@ -29,6 +29,7 @@ from pytest_session_guard._controls.discover.traces import (
     overridden,
     parents,
 )
+from pytest_session_guard._core.syntax import Function, assigned, top_level
 from pytest_session_guard._core.values import dataclass
 
 DEEPEST: Final = 24

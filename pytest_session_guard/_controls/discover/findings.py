@@ -9,15 +9,9 @@ from typing import Literal
 
 from pytest_session_guard._controls.discover.evaluate import Evaluator, Scope, defaults
 from pytest_session_guard._controls.discover.libraries import HOMES, NO_DATA, PROGRAMS
-from pytest_session_guard._controls.discover.sources import (
-    FUNCTIONS,
-    Function,
-    Source,
-    assigned,
-    read_sources,
-    top_level,
-)
+from pytest_session_guard._controls.discover.sources import Source, read_sources
 from pytest_session_guard._controls.discover.traces import Trace, Traces
+from pytest_session_guard._core.syntax import FUNCTIONS, Function, assigned, top_level
 
 Kind = Literal["constant", "default", "environment", "call"]
 
