@@ -11,6 +11,7 @@ from typing import Any
 from pytest_session_guard._controls.lint import RULES, Linted, Moved, lint
 from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._core.values import dataclass
+from pytest_session_guard._report.wording import counted
 from pytest_session_guard._run.whereabouts import configuration, find_rootdir
 
 
@@ -50,11 +51,6 @@ class Verdict:
             yield f"  fix: {finding.fix}"
         ignored = f", {self.linted.answered} ignored with a reason" if self.linted.answered else ""
         yield f"{counted(self.linted.files, 'file')} read, {counted(len(self.linted.findings), 'finding')}{ignored}"
-
-
-def counted(number: int, thing: str) -> str:
-    """``1 file``, ``2 files``."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def rule_slugs() -> tuple[str, ...]:
