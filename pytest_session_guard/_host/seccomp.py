@@ -46,6 +46,12 @@ _MACHINES: Final = {
             "truncate": 76,
             "creat": 85,
             "openat": 257,
+            "mkdir": 83,
+            "symlink": 88,
+            "mknod": 133,
+            "mkdirat": 258,
+            "mknodat": 259,
+            "symlinkat": 266,
             "rename": 82,
             "rmdir": 84,
             "link": 86,
@@ -75,6 +81,9 @@ _MACHINES: Final = {
             "ioctl": 29,
             "truncate": 45,
             "openat": 56,
+            "mknodat": 33,
+            "mkdirat": 34,
+            "symlinkat": 36,
             "unlinkat": 35,
             "linkat": 37,
             "renameat": 38,
@@ -95,6 +104,8 @@ _BITS: Final = {"open": (1, _TO_WRITE), "openat": (2, _TO_WRITE)}
 # Heard only where they are asked for: a suite writes and removes thousands of files, and each would wait for its turn.
 REMOVALS: Final = frozenset({"rmdir", "unlink", "unlinkat"})
 WRITES: Final = frozenset({"creat", "open", "openat", "openat2", "truncate"})
+CREATIONS: Final = frozenset({"mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"})
+_ON_DEMAND: Final = REMOVALS | WRITES | CREATIONS
 
 _SET_MODE_FILTER: Final = 1
 _SPECULATION_ALLOWED: Final = 1 << 2
@@ -130,7 +141,7 @@ class Notification:
 def listen(further: frozenset[str] = frozenset()) -> int:
     """Filter the calling thread and all that it starts from now on, for good.
 
-    :param further: hear of these too, of `REMOVALS` and `WRITES`.
+    :param further: hear of these too, of `REMOVALS`, `WRITES` and `CREATIONS`.
     :returns: the listener. Once it is closed everywhere, the calls that it heard fail with ENOSYS, so whoever holds it
         holds it until it hangs up (POLLHUP): then no process is left that could make one.
     :raises OSError: EACCES without the right; EBUSY under another listener; ENOSYS, EINVAL where the kernel has none.
@@ -138,7 +149,7 @@ def listen(further: frozenset[str] = frozenset()) -> int:
     machine = _machine()
     if machine is None:
         raise OSError(errno.ENOSYS, f"not known for {os.uname().machine}")
-    program = _program(machine, (REMOVALS | WRITES) - further)
+    program = _program(machine, _ON_DEMAND - further)
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
     flags = _NEW_LISTENER | _SPECULATION_ALLOWED

@@ -62,6 +62,7 @@ def wall_plan(run: SessionRun, has_workers: bool) -> WallPlan:
         has_workers,
         unpinned=(canary,),
         shared=shared_places(run.policy, run.settings.mode),
+        forbids_missing=run.settings.mode == "enforce",
         freed=freed_names(run.policy),
         started_ns=run.directory.started_ns,
     )

@@ -159,6 +159,7 @@ def _enter(run: Launch) -> None:
         witness_places(),
         unpinned=(canary,),
         shared=run.plan.shared,
+        forbids_missing=run.plan.mode == "enforce",
         freed=run.plan.freed,
         started_ns=run.directory.started_ns,
     )

@@ -53,6 +53,7 @@ class WallPlan:
     :param for_workers: pytest-xdist workers will come and need layers of their own.
     :param unpinned: covered places of the run's own.
     :param shared: writable places in which what is older than ``started_ns`` must stay as it is.
+    :param forbids_missing: nothing may come to be at covered places that do not exist yet.
     :param freed: globs, and the prefixes below which they free what they match.
     """
 
@@ -62,6 +63,7 @@ class WallPlan:
     for_workers: bool = False
     unpinned: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    forbids_missing: bool = False
     freed: tuple[tuple[str, str], ...] = ()
     started_ns: int = 0
 
@@ -246,6 +248,7 @@ def _overlay_plan(wall: WallPlan) -> OverlayPlan:
         witness_places(),
         unpinned=wall.unpinned,
         shared=wall.shared,
+        forbids_missing=wall.forbids_missing,
         freed=wall.freed,
         started_ns=wall.started_ns,
     )

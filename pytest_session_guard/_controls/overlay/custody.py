@@ -1,15 +1,18 @@
-"""Shared places are bound through, so no layer holds what was there before the run: a call that would hurt it is refused.
+"""What no layer can hold: a call that would hurt it is refused.
 
-In Python the hook refuses it first, and knows what the run made. This is for everything else, which is told by birth alone:
-what is older than the run was not made by it. What others make meanwhile is not held.
+Shared places are bound through, with what was there before the run. In Python the hook refuses what would hurt it first, and
+knows what the run made. This is for everything else, which is told by birth alone: what is older than the run was not made by
+it. What others make meanwhile is not held.
+
+Nothing can be mounted where nothing is: at a protected root that does not exist, in a writable place, nothing may come to be.
 """
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
-from ..._core.zones import Pattern, Policy, Rule, Zone
+from ..._core.zones import Pattern, Policy, Rule, Zone, is_within
 from ..._host.identity import look
 from .layout import OverlayPlan
 
@@ -18,10 +21,12 @@ class Custody:
     """Knows what must stay in shared places.
 
     :param is_pristine: whether a path shows a copy at the moment, which may be changed at will.
+    :param missing: the protected roots that did not exist when the layers were laid, in writable places.
     """
 
-    def __init__(self, is_pristine: Callable[[str], bool]) -> None:
+    def __init__(self, is_pristine: Callable[[str], bool], missing: Callable[[], Collection[str]]) -> None:
         self._is_pristine = is_pristine
+        self._missing = missing
         self._plan: OverlayPlan | None = None
         self._policy = Policy(())
 
@@ -32,7 +37,7 @@ class Custody:
             rules += [Rule(Zone.SHARED if path in plan.shared else Zone.FREE, path) for path in plan.writable]
             self._policy = Policy(tuple(rules), tuple(Pattern(glob, within) for glob, within in plan.freed))
             self._plan = plan
-        return bool(plan.shared)
+        return bool(plan.shared or (plan.forbids_missing and self._missing()))
 
     def held(self, thread: int, paths: Iterable[str], to_write: bool) -> str:
         """The first of these paths at which something must stay as it is, or ``""``.
@@ -41,6 +46,21 @@ class Custody:
         :param to_write: the call opens what stands there; otherwise it takes or changes the name, or the object's facts.
         """
         return next((path for path in paths if self._must_stay(thread, path, to_write)), "")
+
+    def barred(self, thread: int, path: str) -> bool:
+        """Whether nothing may come to be at a path.
+
+        :param thread: whose view of the disk counts.
+        """
+        if self._plan is None or not self._plan.forbids_missing or self._is_pristine(path):
+            return False
+        if not any(is_within(path, root) for root in self._missing()):
+            return False
+        try:
+            look(f"/proc/{thread}/root{path}")
+        except OSError:
+            return self._policy.rule_for(path).zone is Zone.PROTECTED
+        return False  # somebody has made it, and this call would not
 
     def _must_stay(self, thread: int, path: str, to_write: bool) -> bool:
         if self._policy.rule_for(path).zone is not Zone.SHARED or self._is_pristine(path):

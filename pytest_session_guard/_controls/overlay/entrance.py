@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -135,20 +135,25 @@ def resume(overlay: Overlay, plan: OverlayPlan, for_workers: bool = False) -> No
     if for_workers and not namespaces.can_hand_down(namespaces.CAP_SYS_ADMIN):
         raise LayerUnavailableError(LAYER, reasons.rights_clause())
     plan = _resolved(plan)
-    overlay.resume(plan, _shared_calls(plan))
+    overlay.resume(plan, _held_calls(plan))
 
 
-def _shared_calls(plan: OverlayPlan) -> frozenset[str]:
-    return seccomp.REMOVALS | seccomp.WRITES if plan.shared else frozenset()
+def _held_calls(plan: OverlayPlan, missing: Sequence[str] = ()) -> frozenset[str]:
+    """What has to be heard because no layer can hold what it hurts.
+
+    :param missing: protected roots that do not exist, in writable places.
+    """
+    calls = seccomp.REMOVALS | seccomp.WRITES if plan.shared else frozenset()
+    return calls | seccomp.WRITES | seccomp.CREATIONS if plan.forbids_missing and missing else calls
 
 
 def _be_heard(overlay: Overlay, plan: OverlayPlan) -> None:
     """From now on the keeper hears of what the walls refuse without a trace; where that is not to be had, nobody does."""
     own = os.path.dirname(plan.scratch) + "/"
     roots = [root for root in plan.overlaid if not root.startswith(own)]
-    further = _shared_calls(plan)
-    if not further and overlay.has_bare_root(roots):
-        further = seccomp.REMOVALS
+    further = _held_calls(plan, overlay.missing)
+    if overlay.has_bare_root(roots):
+        further |= seccomp.REMOVALS
     try:
         listener = seccomp.listen(further)
     except OSError as problem:

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 from ..._core.errors import LayerUnavailableError
 from ..._core.zones import is_within
-from ..._host import namespaces
+from ..._host import namespaces, seccomp
 from ..._host.identity import resolve_missing
 from . import joining, reasons
 from .changes import Change, LayerReader
@@ -61,9 +61,8 @@ class Overlay:
         self._missing.watch(self.missing if self.label == MAIN else ())
         self.silent: tuple[str, ...] = tuple(answer["silent"])
         self.absent: tuple[str, ...] = tuple(answer["absent"])
-        clauses = (self._note, reasons.shortfall_clause(answer["shortfalls"], self.missing, answer["loose"]))
-        self.reason = "; ".join(clause for clause in clauses if clause)
-        self.status: Literal["enforced", "partial"] = "partial" if self.reason else "enforced"
+        self._shortfalls, self._loose = answer["shortfalls"], answer["loose"]
+        self._describe()
         self._namespace_fd, self._root_fd, *layers, self._users_fd = descriptors
         self.namespace = f"mnt:[{os.fstat(self._namespace_fd).st_ino}]"
         self.layers = tuple(
@@ -71,6 +70,13 @@ class Overlay:
             for index, (path, name, rights) in enumerate(answer["layers"])
         )
         self._readers = [LayerReader(layer) for layer in self.layers]
+
+    def _describe(self) -> None:
+        """Say what the layers do not do of the plan. Where the keeper hears of creations nothing comes to be at a missing root."""
+        missing = () if self._heard >= seccomp.CREATIONS else self.missing
+        clauses = (self._note, reasons.shortfall_clause(self._shortfalls, missing, self._loose))
+        self.reason = "; ".join(clause for clause in clauses if clause)
+        self.status: Literal["enforced", "partial"] = "partial" if self.reason else "enforced"
 
     def extend(self, writable: Sequence[str], overlaid: Sequence[str]) -> None:
         """Add places to the plan, for this process, its children and the workers to come.
@@ -196,10 +202,12 @@ class Overlay:
         :param heard: the calls that it hears beyond those that are always heard.
         :raises OSError: the keeper is gone.
         """
-        _, descriptors = self._channel.ask({"ask": "listen"}, [] if listener is None else [listener])
+        request = {"ask": "listen", "heard": sorted(heard)}
+        answer, descriptors = self._channel.ask(request, [] if listener is None else [listener])
         if descriptors:
             self._hearing = Hearing(*descriptors)
-            self._heard = heard
+            self._heard = frozenset(answer["heard"])
+            self._describe()
         else:
             self.unheard = "the keeper has no listener"
 

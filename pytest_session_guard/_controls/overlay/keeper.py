@@ -58,6 +58,7 @@ class Keeper:
     stacks: list[Stack] = field(default_factory=list)
     further_stores: list[str] = field(default_factory=list)
     ear: Ear | None = None
+    heard: tuple[str, ...] = ()
     door: Door | None = None
     pristine: PristineViews = field(init=False)
 
@@ -120,6 +121,10 @@ class Keeper:
             return MAIN
         matching = (stack.label for stack in self.stacks if os.fstat(stack.namespace_fd).st_ino == namespace)
         return next(matching, MAIN)
+
+    def missing_roots(self) -> list[str]:
+        """The protected roots that no layer holds because they do not exist, in writable places."""
+        return [path for stack in self.stacks for path in stack.layout.uncovered]
 
     def layers(self) -> list[Layer]:
         """The layers of all processes of the run."""

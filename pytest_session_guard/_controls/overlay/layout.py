@@ -40,6 +40,7 @@ class OverlayPlan:
     :param links: symlinks by which protected roots are reached; what they lead to is overlaid, and in a writable place
         they must stay what they are.
     :param shared: those of ``writable`` in which what is older than ``started_ns`` must stay as it is.
+    :param forbids_missing: what would come to be at a protected root that does not exist, in a writable place, is refused.
     :param freed: globs and the prefixes below which they free what they match, also in ``shared`` places.
     :param upper: where upper layers lie: in memory, on the disk of `scratch`, or in memory unless the kernel cannot.
     :param upper_size_bytes: limit of upper layers in memory; ``None`` leaves the kernel's, half of the memory.
@@ -52,6 +53,7 @@ class OverlayPlan:
     unpinned: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     shared: tuple[str, ...] = ()
+    forbids_missing: bool = False
     freed: tuple[tuple[str, str], ...] = ()
     started_ns: int = 0
     upper: Literal["auto", "memory", "disk"] = "auto"

@@ -267,9 +267,10 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             send_stack(keeper, channel, keeper.resume(request["label"], plan, request["alone"], *descriptors))
         case "listen":
             if descriptors:
-                custody = Custody(keeper.pristine.holds)
+                custody = Custody(keeper.pristine.holds, keeper.missing_roots)
                 keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend, custody)
-            channel.send({}, [] if keeper.ear is None else [keeper.ear.counter_fd])
+                keeper.heard = tuple(request["heard"])
+            channel.send({"heard": keeper.heard}, [] if keeper.ear is None else [keeper.ear.counter_fd])
         case "hold" | "let go" as wish:
             keeper.mind_door(request["pid"], None if wish == "let go" else descriptors[0])
             channel.send({})

@@ -49,6 +49,12 @@ _SPOTS: Final[dict[str, tuple[_Spot, ...]]] = {
     "truncate": ((None, 0),),
     "openat": ((0, 1),),
     "openat2": ((0, 1),),
+    "mkdir": ((None, 0),),
+    "mkdirat": ((0, 1),),
+    "mknod": ((None, 0),),
+    "mknodat": ((0, 1),),
+    "symlink": ((None, 1),),
+    "symlinkat": ((1, 2),),
     "rmdir": ((None, 0),),
     "unlink": ((None, 0),),
     "unlinkat": ((0, 1),),
@@ -72,6 +78,7 @@ _RESOLVED_AT_MOST: Final = 1000
 _FOLLOWING: Final = frozenset({"setxattr", "setxattrat", "chown", "fchownat"})
 _TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _TO_CREATE: Final = os.O_CREAT | os.O_EXCL
+_MAKING: Final = seccomp.CREATIONS | {"creat", "link", "linkat", "rename", "renameat", "renameat2"}
 _NO_REPLACE: Final = 1  # RENAME_NOREPLACE
 _NO_FOLLOW: Final = 0x100  # AT_SYMLINK_NOFOLLOW, as `fchownat` has it in its last argument
 _WORDS: Final = {
@@ -86,6 +93,9 @@ _WORDS: Final = {
     "creat": "open",
     "openat": "open",
     "openat2": "open",
+    "mkdirat": "mkdir",
+    "mknodat": "mknod",
+    "symlinkat": "symlink",
     "rmdir": "remove",
     "unlink": "remove",
     "unlinkat": "remove",
@@ -180,7 +190,7 @@ class Ear:
                 self._ending(notification.thread)
             else:
                 refused = self._refuses(notification)
-                if not refused and notification.name not in seccomp.WRITES:
+                if not refused and notification.name not in seccomp.WRITES | seccomp.CREATIONS:
                     self._consider(notification)
         except Exception:
             # Mostly it ended while we looked, or is another user's. Whatever it is: nobody else could let the call go on,
@@ -212,12 +222,19 @@ class Ear:
         paths = [_path_at(notification, spot) for spot in spots]
         if to_write:
             paths = [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
-        held = self._custody.held(notification.thread, paths, to_write)
+        held = self._custody.held(notification.thread, paths, to_write) or self._barred(notification)
         if not held or not seccomp.still_waits(self.listener, notification):
             return False
         other = next((path for path in paths if path != held), "")
         self._write_down(notification, held, other, refused=True)
         return True
+
+    def _barred(self, notification: seccomp.Notification) -> str:
+        """The path that a call would make where nothing may come to be, or ``""``."""
+        if not _makes(notification):
+            return ""
+        path = _path_at(notification, _SPOTS[notification.name][-1])
+        return path if self._custody.barred(notification.thread, path) else ""
 
     def _consider(self, notification: seccomp.Notification) -> None:
         operation = _WORDS.get(notification.name, notification.name)
@@ -329,6 +346,21 @@ def _leaves_what_is_there(notification: seccomp.Notification) -> bool:
         case _:
             return False
     return flags & _TO_CREATE == _TO_CREATE
+
+
+def _makes(notification: seccomp.Notification) -> bool:
+    """Whether something may come to be at the last name that a call is given."""
+    arguments = notification.arguments
+    match notification.name:
+        case "open":
+            flags = arguments[1]
+        case "openat":
+            flags = arguments[2]
+        case "openat2":
+            flags = _how_of_openat2(notification)
+        case name:
+            return name in _MAKING
+    return bool(flags & os.O_CREAT)
 
 
 def _how_of_openat2(notification: seccomp.Notification) -> int:

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from ..vector import Scene, vector
 
-NOT_THERE = "nothing can be put over a protected place that does not exist; what a child makes there is real, and told"
-
 
 def _shelf(s: Scene) -> Path:
     """What holds the declared tree. It is nobody's mount point, and free."""
@@ -132,11 +130,11 @@ def declared_missing_file_made(s: Scene) -> None:
     (_shelf(s) / "keys.env").write_text("KEY=2\n")
 
 
-@vector("declared", setup=_empty, protects=_protects_file, beyond=NOT_THERE)
+@vector("declared", setup=_empty, protects=_protects_file)
 def declared_missing_file_shell_made(s: Scene) -> None:
     _shell(s, 'echo KEY=2 > "$S/keys.env"')
 
 
-@vector("declared", protects=_protects_shelf, beyond=NOT_THERE)
+@vector("declared", protects=_protects_shelf)
 def declared_missing_tree_shell_made(s: Scene) -> None:
     _shell(s, 'mkdir "$S"; echo KEY=2 > "$S/keys.env"')
