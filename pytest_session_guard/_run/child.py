@@ -70,7 +70,7 @@ def join_as_child(environ: Mapping[str, str]) -> ChildRun:
     started_by = starter(environ)
     run.enter(started_by.nodeid, started_by.phase)
     wrap_calls_without_events(sys.audit, hint)
-    wrap_moves(lambda: run.contains if run.walls.covered else None)
+    wrap_moves(lambda: run.contains if run.walls.are_around_here() else None)
     _settle_at_the_end(run)
     return run
 

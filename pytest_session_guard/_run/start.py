@@ -348,7 +348,7 @@ def _install_hook(run: SessionRun) -> None:
         install(lambda: current[0], blind_spots.importing)
         blind_spots.start()
     wrap_calls_without_events(sys.audit, _Process.hint)
-    wrap_moves(lambda: current[0].contains if current[0].walls.covered else None)
+    wrap_moves(lambda: current[0].contains if current[0].walls.are_around_here() else None)
 
 
 def _retire_startup_hook() -> None:

@@ -84,6 +84,10 @@ class Walls:
         """Whether a change at a path lands in a throw-away layer."""
         return any(is_within(path, root) for root in self.covered)
 
+    def are_around_here(self) -> bool:
+        """Whether this thread stands behind them: one from before the guard may not, and what it does is real."""
+        return bool(self.covered) and (self.overlay is None or self.overlay.is_around_here())
+
     def changes(self) -> Sequence[Change]:
         """What landed in the layers since the last look.
 

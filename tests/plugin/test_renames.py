@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from capabilities import mount_namespace
 from project import MakeProject, Project
+
+from pytest_session_guard._run.walls import Walls
 
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
 
@@ -155,6 +159,16 @@ def test_report_mode_lets_a_guarded_file_of_the_rootdir_be_replaced(make_project
     assert (result.status, result.outcomes) == (0, {"passed": 1}), result.words
     assert (project.root / ".env").read_text() == "SECRET=1\n"
     assert {(touch["path"], touch["outcome"]) for touch in result.touches} == {(f"{project.root}/.env", "contained")}
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_thread_outside_of_the_walls_has_no_move_finished_for_it(inside: bool) -> None:
+    overlay = cast("Any", SimpleNamespace(is_around_here=lambda: inside))
+
+    assert Walls(overlay, covered=("/home",)).are_around_here() is inside
+    assert not Walls(overlay).are_around_here()
+    # A child has no handle of its own, and was started inside.
+    assert Walls(covered=("/home",)).are_around_here()
 
 
 def test_enforced_run_still_refuses_to_move_real_data(make_project: MakeProject) -> None:
