@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from pytest_session_guard._controls.preimages import Preimages
 from pytest_session_guard._core.zones import Policy, Rule, Zone
 
 LIMIT_BYTES = 1 << 20
+ORDINARY_UID = 12345
 
 
 class Scene:
@@ -94,3 +98,19 @@ def tree(root: Path) -> dict[str, Any]:
             else:
                 found[key] = oct(path.lstat().st_mode)
     return found
+
+
+@contextmanager
+def scene_of_an_ordinary_user() -> Iterator[Scene]:
+    """A run of a user who is not root, as root may do everything."""
+    was = os.geteuid(), os.getegid()
+    with tempfile.TemporaryDirectory() as root:
+        if was[0] == 0:
+            os.chown(root, ORDINARY_UID, ORDINARY_UID)
+            os.setegid(ORDINARY_UID)
+            os.seteuid(ORDINARY_UID)
+        try:
+            yield Scene(Path(root))
+        finally:
+            os.seteuid(was[0])
+            os.setegid(was[1])

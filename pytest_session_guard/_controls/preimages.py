@@ -24,12 +24,12 @@ from pytest_session_guard._host.copying import copy_content, listed_xattrs
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing
 from pytest_session_guard._host.identity import identity_from_stat
+from pytest_session_guard._host.stores import BY_PATH, COPY, links_in_stores
 
 # Seconds before each further attempt at a copy: another run in the same checkout is through with the file by then.
 PAUSES: Final = (0.0, 0.005, 0.02, 0.08, 0.2)
 SQLITE_HEADER: Final = b"SQLite format 3\0"
 SMALLEST_PAGE: Final = 512
-COPY: Final = ".copy"
 
 _sleep: Final = time.sleep  # captured: tests replace it
 
@@ -117,7 +117,7 @@ class Preimages:
         name = store_name(path, identity)
         sides = self._side_files(path, found, name)
         linked = _lstat(f"{self.directory}/{name}") is not None
-        names = found.st_nlink - linked
+        names = self._count_names(path, found, name)
         if _lstat(f"{self.directory}/{name}{COPY}") is not None:
             # Kept under another name of the object, by another process, or by another thread.
             self._record(path, found, "copy", copy=name + COPY, names=names)
@@ -127,6 +127,14 @@ class Preimages:
             # A second name is the object itself and would change with it: from now on the copy counts.
             self._copy_with(sides, path, found, name + COPY)
             self._record(path, found, "copy", copy=name + COPY, names=names)
+
+    def _count_names(self, path: str, found: os.stat_result, name: str) -> int:
+        """How many names an object has where a write would reach it: the store of an earlier run is no such place, either."""
+        if found.st_nlink == 1:
+            return 1
+        # In this order: a link that another process makes meanwhile counts, and a name too many only has more brought back.
+        links = links_in_stores(self.directory, name, found)
+        return Raw.lstat(path).st_nlink - links
 
     def _side_files(self, path: str, found: os.stat_result, name: str) -> dict[str, os.stat_result | None]:
         """What SQLite keeps beside a database, there or not; nothing for anything else, nor once the run may have opened it.
@@ -278,7 +286,7 @@ def store_name(path: str, identity: Identity) -> str:
 
     if identity.handle is not None:
         return f"{number}-of-{zlib.crc32(identity.handle.encode()):08x}"  # a handle may be too long for a name
-    return f"{number}-at-{zlib.crc32(os.fsencode(path)):08x}"
+    return f"{number}{BY_PATH}{zlib.crc32(os.fsencode(path)):08x}"
 
 
 def _publish(store: OpenDirectory, beside: str, name: str) -> None:

@@ -25,6 +25,7 @@ CHANGED_SINCE: Final = "it was changed after the run; the run's pre-image is old
 AS_IT_WAS: Final = "it is as it was before the run"
 COPY_GONE: Final = "its pre-image is gone or damaged"
 COPY_CHANGED: Final = "its pre-image was written to later, through another name of the file"
+PARTED: Final = "came back as a file of its own: it had other names, and they lead to another one now"
 BELONGS_TO: Final = "it belongs to {!r}, which is left alone: {}"
 # What SQLite needs beside a database to read it; the shared index (-shm) is made anew.
 SIDE_FILES: Final = ("-wal", "-journal")

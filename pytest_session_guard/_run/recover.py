@@ -13,6 +13,7 @@ from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.ledger import Journal, holding, note_closed, read_run
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._controls.recovery import (
+    HardLinks,
     QuarantinePlan,
     Restored,
     Restorer,
@@ -105,7 +106,9 @@ def restore_run(run: PastRun, paths: Iterable[str] = (), *, force: bool = False)
 
 
 def _restorer(run: PastRun) -> Restorer:
-    return Restorer(f"{run.path}/preimages", f"{run.path}/aside", LateJournal(run.path, "restore").append)
+    store = f"{run.path}/preimages"
+    journal = LateJournal(run.path, "restore")
+    return Restorer(store, f"{run.path}/aside", journal.append, HardLinks(store, run.records))
 
 
 def undo_changes(run: PastRun, paths: Iterable[str]) -> Restored:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -12,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from artifact_scene import LIMIT_BYTES, Scene
+from artifact_scene import LIMIT_BYTES, Scene, scene_of_an_ordinary_user
 
 from pytest_session_guard._controls.preimages import Preimages, store_name
 from pytest_session_guard._core.errors import LedgerError, PreimageError
 from pytest_session_guard._core.records import Identity, parse_journal
 from pytest_session_guard._core.restoring import Preimage, left_states, preimages_of
-
-ORDINARY = 12345
 
 
 @pytest.fixture
@@ -398,18 +395,8 @@ def test_a_ledger_that_was_swapped_gets_nothing(scene: Scene, tmp_path: Path, ab
 
 @pytest.fixture
 def ordinary_scene() -> Iterator[Scene]:
-    """A run of a user who is not root, as root reads everything."""
-    was = os.geteuid(), os.getegid()
-    with tempfile.TemporaryDirectory() as root:
-        if was[0] == 0:
-            os.chown(root, ORDINARY, ORDINARY)
-            os.setegid(ORDINARY)
-            os.seteuid(ORDINARY)
-        try:
-            yield Scene(Path(root))
-        finally:
-            os.seteuid(was[0])
-            os.setegid(was[1])
+    with scene_of_an_ordinary_user() as scene:
+        yield scene
 
 
 def test_what_cannot_be_read_is_refused(ordinary_scene: Scene) -> None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import base64
 import errno
-import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from pytest_session_guard._core.records import Identity
-from pytest_session_guard._core.restoring import Now, Preimage, RestorePlan, Step
+from pytest_session_guard._core.restoring import PARTED, Now, Preimage, RestorePlan, Step
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.copying import copy_content, overwrite_content, put_metadata, same_content
 from pytest_session_guard._host.directories import OpenDirectory, is_directory
-from pytest_session_guard._host.fsops import OwnPath, Raw, lstat_or_none
+from pytest_session_guard._host.fsops import OwnPath, Raw
 
 from .aside import Aside, named
 from .comparison import look
+from .hard_links import HardLinks
 from .moving import entered, holds
 
 
@@ -41,11 +41,13 @@ class Restorer:
     :param store: the directory that holds the pre-images.
     :param aside: a directory for what is replaced; made when needed.
     :param journal: writes a record, or raises `LedgerError`.
+    :param links: what is known of the names of the files that the run changed.
     """
 
-    def __init__(self, store: str, aside: str, journal: Callable[[Mapping[str, Any]], None]) -> None:
+    def __init__(self, store: str, aside: str, journal: Callable[[Mapping[str, Any]], None], links: HardLinks) -> None:
         self.store = store
         self._journal = journal
+        self._links = links
         self._aside = Aside(aside, journal)
 
     def look(self, image: Preimage) -> Now:
@@ -66,8 +68,9 @@ class Restorer:
                 elif step.action == "remove":
                     aside.append((step.preimage.path, self._set_aside(step.preimage.path)))
                 else:
-                    self._bring_back(step, aside)
+                    missed = self._bring_back(step, aside)
                     restored.append(step.preimage.path)
+                    kept += [(step.preimage.path, what) for what in missed]
             except OSError as problem:
                 kept.append((step.preimage.path, _failure(problem)))
         # Last, from the inside out: every name that is made in a directory changes its times.
@@ -78,7 +81,7 @@ class Restorer:
                 kept.append((image.path, _failure(problem)))
                 continue
             restored.append(image.path)
-            kept += [(image.path, f"its {what} could not be brought back") for what in missed]
+            kept += [(image.path, what) for what in missed]
         return Restored(tuple(restored), tuple(aside), tuple(kept))
 
     def _set_aside(self, path: str) -> str:
@@ -97,16 +100,18 @@ class Restorer:
                     parent.mkdir(name, 0o700)
             _insist_on_directory(parent, name)
 
-    def _bring_back(self, step: Step, aside: list[tuple[str, str]]) -> None:
+    def _bring_back(self, step: Step, aside: list[tuple[str, str]]) -> list[str]:
+        """Have one object as it was; the answer is what of it is not."""
         image = step.preimage
         directory, _, name = image.path.rpartition("/")
         with entered(directory or "/") as parent:
-            if step.action == "replace" and self._is_shared_object(image):
-                aside.append((image.path, self._restore_in_place(image)))
-                return
+            if step.action == "replace" and self._links.is_shared(image):
+                place, missed = self._restore_in_place(image)
+                aside.append((image.path, place))
+                return missed
             beside = self._aside.name_beside(image.path)
             try:
-                self._prepare(image, parent, beside)
+                missed = self._prepare(image, parent, beside)
             except OSError:
                 # Half a file, on a disk that may be full.
                 with suppress(OSError):
@@ -122,6 +127,7 @@ class Restorer:
                 elif holds(parent, beside):
                     raise named(problem, parent, beside) from problem
                 raise
+        return missed
 
     def _put_in_place(
         self,
@@ -153,25 +159,26 @@ class Restorer:
                 parent.exchange(beside, name)
             raise
 
-    def _prepare(self, image: Preimage, parent: OpenDirectory, beside: str) -> None:
-        """The object as it was, whole, under a name of our own."""
+    def _prepare(self, image: Preimage, parent: OpenDirectory, beside: str) -> list[str]:
+        """The object as it was, whole, under a name of our own; the answer is what of it is not as it was."""
         stored = f"{self.store}/{image.copy}"
         if image.how == "symlink":
             Raw.symlink(image.target, parent.name(beside), dir_fd=parent.fd)
+            return _put_metadata(parent.through(beside), image)
+        if image.how == "link" and self._links.other_names(image):
+            if self._links.may_join(image) and self._link_back(stored, parent, beside):
+                return []  # what else is to be known of it, its other names have kept
         elif image.how == "link" and self._link_back(stored, parent, beside):
-            pass
-        else:
-            copy_content(stored, parent.through(beside))
-            if not same_content(stored, parent.through(beside)):
-                parent.unlink(beside)
-                raise OSError(errno.EIO, "the copy came out different")
-        _put_metadata(parent.through(beside), image)
+            return _put_metadata(parent.through(beside), image)
+        parted = [PARTED] if self._links.is_parted(image) else []
+        copy_content(stored, parent.through(beside))
+        if not same_content(stored, parent.through(beside)):
+            parent.unlink(beside)
+            raise OSError(errno.EIO, "the copy came out different")
+        return parted + _put_metadata(parent.through(beside), image)
 
     def _link_back(self, stored: str, parent: OpenDirectory, beside: str) -> bool:
-        """The very object again, where the run left it no other name; a shared one would change with that name."""
-        found = Raw.lstat(stored)
-        if found.st_nlink > 1 and stat.S_ISREG(found.st_mode):
-            return False
+        """The very object again, where a link to it can be made."""
         try:
             Raw.link(OwnPath(stored), parent.name(beside), dst_dir_fd=parent.fd, follow_symlinks=False)
         except OSError as problem:
@@ -180,31 +187,20 @@ class Restorer:
             return False
         return True
 
-    def _is_shared_object(self, image: Preimage) -> bool:
-        """The same object still, with other names: only writing to it reaches them all."""
-        found = lstat_or_none(image.path)
-        return (
-            image.how == "copy"
-            and image.names > 1
-            and found is not None
-            and (found.st_dev, found.st_ino) == (image.identity.device, image.identity.inode)
-            and found.st_nlink > 1
-        )
-
-    def _restore_in_place(self, image: Preimage) -> str:
+    def _restore_in_place(self, image: Preimage) -> tuple[str, list[str]]:
         aside = self._aside.new_path()
         _, copied = copy_content(image.path, aside)
         # No step is whole here: after a kill the next restore must know that nobody else left it so.
         self._journal({"kind": "overwriting", "path": image.path, "time_ns": Raw.time_ns()})
         try:
             overwrite_content(f"{self.store}/{image.copy}", image.path, copied)
-            _put_metadata(image.path, image)
+            missed = _put_metadata(image.path, image)
         except OSError as problem:
             if problem.errno == errno.ESTALE:
                 self._note_overwritten(image.path)  # nothing was done
             raise
         self._note_overwritten(image.path)
-        return aside
+        return aside, missed
 
     def _note_overwritten(self, path: str) -> None:
         self._journal({"kind": "overwritten", "path": path, "time_ns": Raw.time_ns()})
@@ -223,8 +219,9 @@ def _put_directory_metadata(image: Preimage) -> list[str]:
 
 
 def _put_metadata(path: str, image: Preimage) -> list[str]:
+    """Have what goes with an object as it was; the answer says what could not be brought back."""
     xattrs = {name: base64.b64decode(value) for name, value in image.xattrs.items()}
-    return put_metadata(
+    missed = put_metadata(
         path,
         mode=image.mode,
         uid=image.uid,
@@ -233,6 +230,7 @@ def _put_metadata(path: str, image: Preimage) -> list[str]:
         mtime_ns=image.mtime_ns,
         xattrs=xattrs,
     )
+    return [f"its {what} could not be brought back" for what in missed]
 
 
 def _failure(problem: OSError) -> str:
