@@ -204,18 +204,20 @@ class Project:
         python: str | None = None,
         cwd: Path | None = None,
         report: bool = True,
+        program: tuple[str, ...] = ("-m", "pytest"),
     ) -> Result:
         """Run pytest on the project.
 
         :param env: added to the scratch environment.
         :param report: ask for the JSON report; say no where the plugin is not there to know the option.
+        :param program: what Python starts, with pytest's arguments.
         """
         self.report_path.unlink(missing_ok=True)
         before = snapshot(self.home)
         wanted = [f"--session-guard-json={self.report_path}"] if report else []
         without = [word for name in OTHERS for word in ("-p", f"no:{name}")]
         done = self.call(
-            python or self.account.python, "-m", "pytest", "-rpfExXs", *without, *wanted, *args, env=env, cwd=cwd
+            python or self.account.python, *program, "-rpfExXs", *without, *wanted, *args, env=env, cwd=cwd
         )
         changes = differences(before, snapshot(self.home))
         return Result(

@@ -36,7 +36,8 @@ class Leniency:
         """What becomes of a violation that is about to happen."""
         run = self._run
         if run.contains(target.path):
-            return "contained"
+            # What a thread outside of the walls does is real, and from inside of them it could not be put back.
+            return "contained" if run.walls.are_around_here() else "refused"
         if intent.nameless:
             return "refused"
         try:

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from ..._core.errors import LayerUnavailableError
 from ..._core.zones import is_within
 from ..._host import namespaces, seccomp
+from ..._host.fsops import Raw
 from ..._host.identity import resolve_missing
 from . import joining, reasons
 from .changes import Change, LayerReader
@@ -117,7 +118,7 @@ class Overlay:
     def is_around_here(self) -> bool:
         """Whether this thread stands in these layers."""
         try:
-            return os.stat(joining.OWN_NAMESPACES.format("mnt")).st_ino == os.fstat(self._namespace_fd).st_ino
+            return Raw.stat(joining.OWN_NAMESPACES.format("mnt")).st_ino == Raw.fstat(self._namespace_fd).st_ino
         except OSError:
             return False  # whoever closed the descriptors knows of nothing that it could go on with
 
