@@ -25,7 +25,7 @@ demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
 # What decides and what removes is measured (see [tool.coverage.report]); the rest runs on all cores.
-MEASURED := tests/core tests/report $(patsubst %,tests/controls/test_%.py,ownership cleanup ledger markers recovery hard_links restored_attributes relocated_ledgers discover)
+MEASURED := tests/core tests/report $(patsubst %,tests/controls/test_%.py,ownership cleanup ledger markers recovery killed_runs kept_runs hard_links restored_attributes relocated_ledgers discover)
 
 # Many tests start pytest anew; where no byte code may be written, each of those would compile everything.
 test: $(STAMP)

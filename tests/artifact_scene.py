@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from pytest_session_guard._controls.cleanup import Cleanup
-from pytest_session_guard._controls.ledger import Journal, RunDirectory
+from pytest_session_guard._controls.ledger import Journal, RunDirectory, note_closed, read_run
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._controls.ownership import Ownership
 from pytest_session_guard._controls.preimages import Preimages
+from pytest_session_guard._core.runs import PastRun
 from pytest_session_guard._core.zones import Policy, Rule, Zone
 
 LIMIT_BYTES = 1 << 20
@@ -98,6 +99,26 @@ def tree(root: Path) -> dict[str, Any]:
             else:
                 found[key] = oct(path.lstat().st_mode)
     return found
+
+
+def put(path: Path, content: bytes = b"there before") -> Path:
+    """A file that is there with this content."""
+    path.write_bytes(content)
+    return path
+
+
+def ended(scene: Scene) -> PastRun:
+    """The run as it is found when it has ended by itself."""
+    scene.preimages.note_left()
+    note_closed(scene.directory.path)
+    scene.die()
+    return read_run(scene.directory.path)
+
+
+def killed(scene: Scene) -> PastRun:
+    """The run as it is found after ``kill -9``."""
+    scene.die()
+    return read_run(scene.directory.path)
 
 
 @contextmanager

@@ -6,12 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
-from artifact_scene import Scene
+from artifact_scene import Scene, ended
 
-from pytest_session_guard._controls.ledger import note_closed, read_run
+from pytest_session_guard._controls.ledger import read_run
 from pytest_session_guard._core.records import Identity, parse_journal
 from pytest_session_guard._core.restoring import PARTED, preimages_of
-from pytest_session_guard._core.runs import PastRun
 from pytest_session_guard._run.recover import restore_run
 
 
@@ -27,13 +26,6 @@ def names(scene: Scene, count: int) -> list[Path]:
     for path in paths[1:]:
         path.hardlink_to(paths[0])
     return paths
-
-
-def ended(scene: Scene) -> PastRun:
-    scene.preimages.note_left()
-    note_closed(scene.directory.path)
-    scene.die()
-    return read_run(scene.directory.path)
 
 
 def remove(scene: Scene, *paths: Path) -> None:

@@ -1,51 +1,36 @@
-"""Past runs: bringing back what they changed, finishing what a killed one left, forgetting old ones."""
+"""Past runs: bringing back what they changed."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from artifact_scene import Scene, tree
+from artifact_scene import Scene, ended, killed, put, tree
 
-from pytest_session_guard._controls.ledger import Journal, note_closed, read_run
-from pytest_session_guard._controls.markers import tag
+from pytest_session_guard._controls.ledger import Journal, read_run
 from pytest_session_guard._controls.recovery import (
-    QuarantinePlan,
     Restorer,
-    apply_quarantine,
     finish_restoring,
     moving,
-    plan_quarantine,
     restorer,
 )
 from pytest_session_guard._controls.recovery.aside import BESIDE
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.records import encode_line
-from pytest_session_guard._core.removal import ANOTHER_OBJECT, CHANGED_LATER
 from pytest_session_guard._core.restoring import AS_IT_WAS, CHANGED_SINCE, COPY_CHANGED, COPY_GONE
-from pytest_session_guard._core.runs import ENDED_FILE, LAST_BREATH_NS, PastRun
+from pytest_session_guard._core.runs import PastRun
 from pytest_session_guard._host.directories import OpenDirectory
 from pytest_session_guard._host.fsops import Raw
-from pytest_session_guard._host.identity import identity_of
-from pytest_session_guard._run.past import find_run, list_runs, unfinished_runs
 from pytest_session_guard._run.recover import (
     REPLACED,
-    UNCERTAIN,
-    ZONES_UNKNOWN,
-    clean_all,
     clean_run,
-    plan_clean,
     plan_restore_run,
     restore_run,
     undo_changes,
 )
-from pytest_session_guard._run.tidying import prunable_runs, prune, tidy
 
 
 @pytest.fixture
@@ -53,31 +38,9 @@ def scene(tmp_path: Path) -> Scene:
     return Scene(tmp_path)
 
 
-def put(path: Path, content: bytes = b"there before") -> Path:
-    path.write_bytes(content)
-    return path
-
-
 def facts(path: Path) -> tuple[object, ...]:
     found = path.lstat()
     return found.st_mode, found.st_uid, found.st_gid, found.st_mtime_ns, found.st_size
-
-
-def ended(scene: Scene) -> PastRun:
-    """The run as it is found when it has ended by itself."""
-    scene.preimages.note_left()
-    note_closed(scene.directory.path)
-    scene.die()
-    return read_run(scene.directory.path)
-
-
-def killed(scene: Scene) -> PastRun:
-    """The run as it is found after ``kill -9``."""
-    scene.die()
-    return read_run(scene.directory.path)
-
-
-# Restore
 
 
 @pytest.mark.parametrize("end", [ended, killed])
@@ -115,7 +78,6 @@ def test_restore_brings_back_what_was_written_removed_renamed_and_replaced(scene
 
 
 def test_restore_brings_a_removed_tree_back(scene: Scene) -> None:
-    import shutil
 
     directory = scene.work / "d"
     (directory / "e").mkdir(parents=True)
@@ -780,387 +742,3 @@ def test_what_a_killed_restore_left_on_another_file_system_goes_aside(scene: Sce
 
     assert not left.exists()
     assert b"what lay there" in {entry.read_bytes() for entry in Path(run.path, "aside").iterdir()}
-
-
-# Clean
-
-
-def test_clean_of_a_quarantine_goes_by_what_is_there_when_it_is_done(scene: Scene) -> None:
-    gone, changed, refused = (scene.create(scene.work / name) for name in ("gone", "changed", "refused"))
-    own = {path: identity_of(str(path)) for path in (gone, changed, refused)}
-    gone.unlink()
-    fresh = put(scene.work / "fresh", b"somebody else's")
-    fresh.replace(changed)
-    plan = QuarantinePlan(removals=tuple((str(path), identity) for path, identity in own.items()))
-
-    done = apply_quarantine(plan)
-
-    assert [Path(path).name for path, _ in done.removals] == ["refused"]
-    assert [(Path(path).name, reason) for path, reason in done.uncertain] == [
-        ("gone", "cannot be removed (No such file or directory)")
-    ]
-    assert changed.read_bytes() == b"somebody else's"
-    assert plan_quarantine(str(scene.root / "nothing"), {}, lambda identity: True) == QuarantinePlan()
-
-
-def test_clean_removes_the_proven_artifacts_of_a_killed_run(scene: Scene) -> None:
-    put(scene.store / "real.json", b"years of work")
-    before = tree(scene.store)
-    scene.create(scene.store / "a.json")
-    scene.create(scene.mkdir(scene.store / "d") / "b.json")
-    moved = scene.create(scene.store / "tmp")
-    scene.ownership.moved(str(moved), str(scene.store / "final"))
-    moved.rename(scene.store / "final")
-    scene.create(scene.work / "output")
-    run = killed(scene)
-    assert len(plan_clean(run).lines()) == 4
-
-    cleaned = clean_run(run)
-
-    assert len(cleaned.removed.removed) == 4
-    assert cleaned.kept == ()
-    assert tree(scene.store) == before
-    assert (scene.work / "output").exists()
-    assert read_run(run.path).closed
-
-
-def test_clean_twice_does_nothing_the_second_time(scene: Scene) -> None:
-    scene.create(scene.store / "a.json")
-    run = killed(scene)
-    clean_all(scene.state)
-
-    assert clean_all(scene.state) == []
-    assert clean_run(run).removed.removed == ()
-
-
-def test_clean_never_touches_what_the_run_only_announced(scene: Scene) -> None:
-    path = scene.store / "a.json"
-    scene.ownership.intend(str(scene.store / "never made"), False)
-    scene.ownership.intend(str(path), False)
-    path.write_bytes(b"the run's? a live application's? nobody saw")
-
-    cleaned = clean_run(killed(scene))
-
-    assert cleaned.kept == ((str(path), UNCERTAIN),)
-    assert path.exists()
-    kept = json.loads(Path(scene.directory.path, "closed.json").read_text())["kept"]
-    assert kept == [[str(path), UNCERTAIN]]
-
-
-def test_clean_takes_an_announced_file_that_carries_the_marker(scene: Scene) -> None:
-    path = scene.store / "a.json"
-    scene.ownership.intend(str(path), False)
-    path.write_bytes(b"{}")
-    tag(str(path), scene.directory.run_id, "t", scene.directory.started_ns)
-
-    assert clean_run(killed(scene)).removed.removed == (str(path),)
-
-
-def test_clean_keeps_what_somebody_put_in_an_artifacts_place(scene: Scene) -> None:
-    path = scene.create(scene.store / "a.json")
-    put(scene.store / "fresh", b"a live application's").replace(path)
-
-    cleaned = clean_run(killed(scene))
-
-    assert cleaned.kept == ((str(path), ANOTHER_OBJECT),)
-    assert path.read_bytes() == b"a live application's"
-
-
-def test_clean_keeps_what_was_worked_on_after_the_run(scene: Scene) -> None:
-    path = scene.create(scene.store / "a.json")
-    for name in os.listdir(scene.directory.path):
-        old = Path(scene.directory.path, name).stat().st_mtime_ns - 2 * LAST_BREATH_NS
-        os.utime(Path(scene.directory.path, name), ns=(old, old))
-
-    cleaned = clean_run(killed(scene))
-
-    assert cleaned.kept == ((str(path), CHANGED_LATER),)
-    assert path.exists()
-
-
-def test_clean_keeps_what_was_worked_on_a_moment_after_somebody_saw_the_run_go(scene: Scene) -> None:
-    untouched, edited = (scene.create(scene.store / name) for name in ("untouched.json", "edited.json"))
-    put(Path(scene.directory.path, ENDED_FILE), b"ended\n")
-    edited.write_bytes(b"written by its owner a moment later")
-
-    cleaned = clean_run(killed(scene))
-
-    assert cleaned.removed.removed == (str(untouched),)
-    assert cleaned.kept == ((str(edited), CHANGED_LATER),)
-
-
-def test_clean_finishes_a_killed_removal(scene: Scene) -> None:
-    own, foreign, taken = (scene.create(scene.store / name) for name in ("own", "foreign", "taken"))
-    for path in (foreign, taken):
-        path.unlink()
-        path.write_bytes(b"somebody else's")
-    quarantine = Path(scene.directory.directory("quarantine"))
-    moves = [[str(path), f"1-2-{number}"] for number, path in enumerate((own, foreign, taken))]
-    scene.journal.append({"kind": "quarantine", "directory": str(quarantine), "moves": moves})
-    for number, path in enumerate((own, foreign, taken)):
-        path.rename(quarantine / f"1-2-{number}")
-    taken.write_bytes(b"and another one")
-    put(quarantine / "stray", b"nobody knows")
-    run = killed(scene)
-    lines = plan_clean(run).lines()
-
-    cleaned = clean_run(run)
-
-    assert [line.split()[0] for line in lines[:4]] == ["remove", "return", "return", "keep"]
-    assert not own.exists()
-    assert foreign.read_bytes() == b"somebody else's"
-    assert taken.read_bytes() == b"and another one"
-    assert sorted(entry.read_bytes() for entry in quarantine.iterdir()) == [b"nobody knows", b"somebody else's"]
-    assert {Path(path).name for path, _ in cleaned.quarantine.uncertain} == {"1-2-2", "stray"}
-
-
-def test_clean_takes_the_second_name_from_what_a_killed_removal_had_all_but_given_back(scene: Scene) -> None:
-    path = scene.create(scene.store / "a")
-    quarantine = Path(scene.directory.directory("quarantine"))
-    scene.journal.append({"kind": "quarantine", "directory": str(quarantine), "moves": [[str(path), "1-2-0"]]})
-    put(scene.store / "new", b"of an application").replace(path)
-    (quarantine / "1-2-0").hardlink_to(path)
-
-    clean_run(killed(scene))
-
-    assert (path.read_bytes(), path.stat().st_nlink) == (b"of an application", 1)
-    assert list(quarantine.iterdir()) == []
-
-
-def test_clean_finds_what_was_quarantined_beside_itself(scene: Scene, other_file_system: Path) -> None:
-    zones = [{"zone": "shared", "path": str(other_file_system)}]
-    scene.directory.write_header({"zones": zones})
-    path = scene.create(other_file_system / "a.json")
-    scene.journal.append({"kind": "quarantine", "directory": "q", "moves": [[str(path), "1-2-0"]]})
-    path.rename(other_file_system / ".session-guard-quarantine-1-2-0")
-
-    clean_run(killed(scene))
-
-    assert list(other_file_system.iterdir()) == []
-
-
-def test_an_alive_run_is_not_cleaned(scene: Scene) -> None:
-    path = scene.create(scene.store / "a.json")
-    run = read_run(scene.directory.path)
-
-    assert plan_clean(run).lines() == [f"keep   {str(path)!r}: the run is alive"]
-    with pytest.raises(LedgerError, match="the run is alive"):
-        clean_run(run)
-    assert clean_all(scene.state) == []
-    assert path.exists()
-
-
-def test_a_run_without_zones_is_not_cleaned(scene: Scene) -> None:
-    path = scene.create(scene.store / "a.json")
-    Path(scene.directory.path, "run.json").unlink()
-
-    assert clean_run(killed(scene)).kept == ((str(path), ZONES_UNKNOWN),)
-    assert path.exists()
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(lambda lines: [lines[0], b"garbage\n", *lines[1:]], id="garbage-line"),
-        pytest.param(lambda lines: [lines[0][:-9] + b"\n", *lines[1:]], id="cut-line-in-the-middle"),
-        pytest.param(lambda lines: [lines[0].replace(b"intent", b"intend"), *lines[1:]], id="changed-word"),
-        pytest.param(lambda lines: [b"\0" * 64 + b"\n", *lines], id="zeros"),
-    ],
-)
-def test_nothing_is_removed_on_the_word_of_a_damaged_journal(scene: Scene, damage: object) -> None:
-    path = scene.create(scene.store / "a.json")
-    journal = Path(scene.directory.path, scene.journal.name)
-    lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join(damage(lines)))  # type: ignore[operator]
-    run = killed(scene)
-
-    [(kept, reason)] = plan_clean(run).removal.kept
-    assert kept == str(path)
-    assert reason.startswith("its ledger is damaged")
-    assert journal.name in reason
-    assert clean_all(scene.state) == []
-    with pytest.raises(LedgerError, match="damaged"):
-        clean_run(run)
-    assert path.exists()
-
-
-def test_a_torn_last_line_is_no_damage(scene: Scene) -> None:
-    path = scene.create(scene.store / "a.json")
-    with open(f"{scene.directory.path}/{scene.journal.name}", "ab") as journal:
-        journal.write(encode_line({"kind": "intent", "path": str(scene.store / "b")})[:-5])
-
-    assert clean_run(killed(scene)).removed.removed == (str(path),)
-
-
-def test_a_newer_kind_of_record_removes_nothing(scene: Scene) -> None:
-    path = put(scene.store / "real.json")
-    scene.journal.append({"kind": "vaporised", "path": str(path)})
-    scene.journal.append({"kind": "intent", "path": str(path), "directory": False, "shiny": True})
-
-    assert clean_run(killed(scene)).kept == ((str(path), UNCERTAIN),)
-    assert path.exists()
-
-
-def test_a_journal_that_is_a_symlink_is_damage(scene: Scene) -> None:
-    path = scene.create(scene.store / "a.json")
-    journal = Path(scene.directory.path, scene.journal.name)
-    journal.rename(scene.root / "journal")
-    journal.symlink_to(scene.root / "journal")
-
-    assert "damaged" in killed(scene).obstacle
-    assert clean_all(scene.state) == []
-    assert path.exists()
-
-
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives files away")
-@pytest.mark.parametrize("what", ["run", "journal"])
-def test_a_ledger_of_another_user_is_not_trusted(scene: Scene, what: str) -> None:
-    path = scene.create(scene.store / "a.json")
-    os.chown(scene.directory.path if what == "run" else f"{scene.directory.path}/{scene.journal.name}", 12345, -1)
-    run = killed(scene)
-
-    assert "belongs to another user (uid 12345)" in run.obstacle
-    with pytest.raises(LedgerError, match="belongs to another user"):
-        clean_run(run)
-    assert clean_all(scene.state) == []
-    assert path.exists()
-
-
-def test_a_run_directory_replaced_by_a_symlink_is_not_trusted(scene: Scene) -> None:
-    scene.create(scene.store / "a.json")
-    scene.die()
-    os.rename(scene.directory.path, scene.root / "run")
-    os.symlink(scene.root / "run", scene.directory.path)
-
-    [run] = list_runs(scene.state)
-
-    assert run.state == "foreign"
-    assert clean_all(scene.state) == []
-    with pytest.raises(LedgerError):
-        restore_run(run)
-
-
-def test_a_run_of_another_machine_is_left_alone(scene: Scene) -> None:
-    header = json.loads(Path(scene.directory.path, "run.json").read_text())
-    scene.create(scene.store / "a.json")
-    Path(scene.directory.path, "run.json").write_text(json.dumps({**header, "machine": "f" * 32}))
-    run = killed(scene)
-
-    # Where this machine has no id of its own, runs of others cannot be told.
-    assert run.foreign == ("is a run of another machine" if header["machine"] else "")
-
-
-@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff"])
-def test_a_header_that_cannot_be_read_is_damage(scene: Scene, content: bytes) -> None:
-    Path(scene.directory.path, "run.json").write_bytes(content)
-
-    assert "run.json" in killed(scene).obstacle
-
-
-# Runs, and how long they are kept
-
-
-def test_runs_are_listed_with_their_state(scene: Scene) -> None:
-    first = scene.directory.path
-    scene.die()
-    scene.start()
-
-    assert [(run.path, run.state) for run in list_runs(scene.state)] == [
-        (first, "killed"),
-        (scene.directory.path, "alive"),
-    ]
-    assert [run.path for run in unfinished_runs(scene.state)] == [first]
-    clean_all(scene.state)
-    assert [run.state for run in list_runs(scene.state)] == ["ended", "alive"]
-    assert list_runs(str(scene.root / "nothing")) == []
-
-
-@pytest.mark.parametrize("primitive", ["lstat", "listdir", "scandir", "open"])
-@pytest.mark.parametrize("act", [list_runs, tidy, prunable_runs, lambda state: find_run(state, "latest")])
-def test_a_run_that_somebody_deletes_while_it_is_looked_at_stands_in_nobodys_way(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, primitive: str, act: Callable[[str], object]
-) -> None:
-    for _ in range(3):
-        note_closed(scene.directory.path)
-        scene.die()
-        scene.start()
-    scene.die()
-    function, copy = getattr(Raw, primitive), scene.root / "copy"
-    is_reached, number = True, 0
-    while is_reached:
-        shutil.copytree(scene.state, copy)
-        victim, number, left = min((copy / "runs").iterdir()), number + 1, iter(range(number, -1, -1))
-
-        def after_a_while(
-            *arguments: object, _left: Iterator[int] = left, _victim: Path = victim, **names: object
-        ) -> object:
-            if next(_left, 1) == 0:
-                shutil.rmtree(_victim)
-            return function(*arguments, **names)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Raw, primitive, staticmethod(after_a_while))
-            assert act(str(copy)) != ["earlier runs could not be tidied up after: No such file or directory"]
-        is_reached = not victim.exists()
-        shutil.rmtree(copy)
-
-
-def test_a_run_is_found_by_the_beginning_of_its_id(scene: Scene) -> None:
-    run_id = scene.directory.run_id
-
-    assert find_run(scene.state, run_id[:-2]).run_id == run_id
-    assert find_run(scene.state, "latest").run_id == run_id
-    with pytest.raises(LedgerError, match="no run whose id begins with 'x'"):
-        find_run(scene.state, "x")
-    scene.start()
-    with pytest.raises(LedgerError, match="2 runs"):
-        find_run(scene.state, "2")
-
-
-def test_old_runs_go_with_their_preimages_and_the_newest_stay(scene: Scene) -> None:
-    paths = []
-    for _ in range(4):
-        scene.keep(put(scene.work / "a")).write_bytes(b"changed")
-        restore_run(ended(scene))
-        paths.append(scene.directory.path)
-        scene.start()
-    assert [run.path for run in prunable_runs(scene.state, keep_runs=3)] == sorted(paths)[:2]
-
-    gone = prune(scene.state, keep_runs=3)
-
-    assert [f"{scene.state}/runs/{run_id}" for run_id in gone] == sorted(paths)[:2]
-    assert not os.path.exists(min(paths))
-    assert len(list_runs(scene.state)) == 3
-    assert (scene.work / "a").read_bytes() == b"there before"
-
-
-def test_old_runs_go_when_they_take_too_much_room_but_never_the_newest(scene: Scene) -> None:
-    for name in "ab":
-        scene.keep(put(scene.work / name, b"x" * 100_000)).write_bytes(b"changed")
-        ended(scene)
-        if name == "a":
-            scene.start()
-
-    assert len(prune(scene.state, keep_bytes=1)) == 1
-    assert [run.path for run in list_runs(scene.state)] == [scene.directory.path]
-
-
-@pytest.mark.parametrize("what", ["alive", "killed", "quarantine", "strange", "strange-directory", "deep"])
-def test_a_run_that_something_depends_on_is_not_pruned(scene: Scene, what: str) -> None:
-    run = Path(scene.directory.path)
-    if what == "quarantine":
-        put(Path(scene.directory.directory("quarantine")) / "1-2-3")
-    elif what == "strange":
-        put(run / "notes.txt")
-    elif what == "strange-directory":
-        (run / "d").mkdir()
-    elif what == "deep":
-        (run / "preimages" / "d").mkdir()
-    if what == "killed":
-        scene.die()
-    elif what != "alive":
-        ended(scene)
-    before = tree(run)
-
-    assert prune(scene.state, keep_runs=0) == []
-    assert tree(run) == before

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from artifact_scene import Scene, scene_of_an_ordinary_user
+from artifact_scene import Scene, ended, scene_of_an_ordinary_user
 
-from pytest_session_guard._controls.ledger import note_closed, read_run
-from pytest_session_guard._core.runs import PastRun
 from pytest_session_guard._host import copying
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.recover import restore_run
@@ -25,13 +23,6 @@ def scene(tmp_path: Path) -> Scene:
 def ordinary_scene() -> Iterator[Scene]:
     with scene_of_an_ordinary_user() as scene:
         yield scene
-
-
-def ended(scene: Scene) -> PastRun:
-    scene.preimages.note_left()
-    note_closed(scene.directory.path)
-    scene.die()
-    return read_run(scene.directory.path)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
