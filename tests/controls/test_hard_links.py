@@ -10,7 +10,7 @@ from artifact_scene import Scene, ended
 
 from pytest_session_guard._controls.ledger import read_run
 from pytest_session_guard._core.records import Identity, parse_journal
-from pytest_session_guard._core.restoring import PARTED, preimages_of
+from pytest_session_guard._core.restoring import CHANGED_SINCE, PARTED, preimages_of
 from pytest_session_guard._run.recover import restore_run
 
 
@@ -118,6 +118,39 @@ def test_a_name_that_was_written_to_and_then_replaced_stays_apart_and_that_is_sa
 
     assert (one.read_bytes(), other.read_bytes()) == (b"there before", b"changed")
     assert done.kept == ((str(one), PARTED),)
+
+
+@pytest.mark.parametrize("times", [["ab"], ["a", "b"]], ids=["at-once", "one-by-one"])
+def test_names_in_a_directory_that_was_renamed_away_are_one_file_again(scene: Scene, times: list[str]) -> None:
+    directory = scene.work / "package"
+    directory.mkdir()
+    one, other = directory / "a", directory / "b"
+    one.write_bytes(b"there before")
+    other.hardlink_to(one)
+    scene.keep(directory, removal=True)
+    moved = directory.rename(scene.work / "moved")
+    run = ended(scene)
+
+    kept = [
+        restore_run(read_run(run.path), [str(path) for path in (one, other) if path.name in names]).kept
+        for names in times
+    ]
+
+    assert one.samefile(other)
+    assert not one.samefile(moved / "a")
+    assert (other.read_bytes(), set(kept)) == (b"there before", {()})
+
+
+def test_a_name_joins_no_file_that_its_owner_put_in_the_place_of_another(scene: Scene) -> None:
+    one, other = names(scene, 2)
+    remove(scene, one, other)
+    run = ended(scene)
+    other.write_bytes(b"by its owner")
+
+    done = restore_run(run)
+
+    assert (one.read_bytes(), other.read_bytes()) == (b"there before", b"by its owner")
+    assert done.kept == ((str(other), CHANGED_SINCE),)
 
 
 def test_what_its_owner_changed_under_another_name_since_is_not_changed_back_with_it(scene: Scene) -> None:

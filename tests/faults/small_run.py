@@ -29,7 +29,9 @@ SOURCES = {
     "deleted.py": b"deleted = 1\n",
     "renamed.py": b"renamed = 1\n",
     "moded.py": b"x",
+    "linked.py": b"linked = 1\n",
 }
+ALIAS = "alias.py"  # another name of linked.py
 
 
 def prepare(root: Path) -> None:
@@ -41,13 +43,15 @@ def prepare(root: Path) -> None:
     for name, content in SOURCES.items():
         (root / "work" / name).write_bytes(content)
         (root / "work" / "package" / name).write_bytes(content)
+    for directory in (root / "work", root / "work" / "package"):
+        (directory / ALIAS).hardlink_to(directory / "linked.py")
 
 
 def before(root: Path) -> dict[str, Any]:
     """The facts about what was there before the run, by path."""
     names = [*(root / "store" / name for name in REAL)]
     for directory in (root / "work", root / "work" / "package"):
-        names += [directory / name for name in SOURCES]
+        names += [directory / name for name in (*SOURCES, ALIAS)]
     return {str(path): _facts(path) for path in names}
 
 
@@ -105,6 +109,7 @@ class SmallRun:
         self.attempt(lambda: scene.cleanup.sweep(str(scene.store), "*.json"))
         self.change(scene.work / "edited.py", lambda path: path.write_bytes(b"edited = 2\n"), removal=False)
         self.change(scene.work / "deleted.py", os.unlink, removal=True)
+        self.change(scene.work / "linked.py", os.unlink, removal=True)
         self.change(scene.work / "renamed.py", lambda path: path.rename(scene.work / "moved.py"), removal=True)
         self.change(scene.work / "moded.py", lambda path: path.chmod(0o777), removal=False)
         self.change(scene.work / "package", lambda path: path.rename(scene.work / "pack"), removal=True)
@@ -170,6 +175,10 @@ def verdict(root: Path, known: dict[str, Any]) -> list[str]:
         for path, facts in known.items()
         if _facts(Path(path)) != facts
     ]
+    for directory in (root / "work", root / "work" / "package"):
+        names = [directory / name for name in ("linked.py", ALIAS)]
+        if len({path.stat().st_ino for path in names if path.exists()}) > 1:
+            wrong += [f"{directory}: two names of one file lead to two files"]
     left = {str(path) for path in (root / "store").rglob("*")} - known.keys() - named
     return [*wrong, *(f"{path}: an artifact that is neither removed nor named" for path in sorted(left))]
 

@@ -60,7 +60,9 @@ class Restorer:
         aside: list[tuple[str, str]] = []
         kept = list(plan.kept)
         directories: list[Preimage] = []
-        for step in plan.steps:
+        files: list[Preimage] = []
+        # What is written to where it stands comes first: other names of it join it then.
+        for step in sorted(plan.steps, key=lambda step: not self._goes_in_place(step)):
             try:
                 if step.preimage.how == "directory":
                     self._make_directory(step, aside)
@@ -71,8 +73,10 @@ class Restorer:
                     missed = self._bring_back(step, aside)
                     restored.append(step.preimage.path)
                     kept += [(step.preimage.path, what) for what in missed]
+                    files.append(step.preimage)
             except OSError as problem:
                 kept.append((step.preimage.path, _failure(problem)))
+        kept += [(image.path, PARTED) for image in files if self._links.is_parted(image)]
         # Last, from the inside out: every name that is made in a directory changes its times.
         for image in reversed(directories):
             try:
@@ -83,6 +87,9 @@ class Restorer:
             restored.append(image.path)
             kept += [(image.path, what) for what in missed]
         return Restored(tuple(restored), tuple(aside), tuple(kept))
+
+    def _goes_in_place(self, step: Step) -> bool:
+        return step.action == "replace" and self._links.is_shared(step.preimage)
 
     def _set_aside(self, path: str) -> str:
         directory, _, name = path.rpartition("/")
@@ -105,7 +112,7 @@ class Restorer:
         image = step.preimage
         directory, _, name = image.path.rpartition("/")
         with entered(directory or "/") as parent:
-            if step.action == "replace" and self._links.is_shared(image):
+            if self._goes_in_place(step):
                 place, missed = self._restore_in_place(image)
                 aside.append((image.path, place))
                 return missed
@@ -165,22 +172,21 @@ class Restorer:
         if image.how == "symlink":
             Raw.symlink(image.target, parent.name(beside), dir_fd=parent.fd)
             return _put_metadata(parent.through(beside), image)
-        if image.how == "link" and self._links.other_names(image):
-            if self._links.may_join(image) and self._link_back(stored, parent, beside):
-                return []  # what else is to be known of it, its other names have kept
-        elif image.how == "link" and self._link_back(stored, parent, beside):
+        if self._links.is_free(image) and self._link_back(stored, parent, beside):
             return _put_metadata(parent.through(beside), image)
-        parted = [PARTED] if self._links.is_parted(image) else []
+        place = self._links.place_to_join(image)
+        if place and self._link_back(place, parent, beside):
+            return []  # what else is to be known of it, its other names have kept
         copy_content(stored, parent.through(beside))
         if not same_content(stored, parent.through(beside)):
             parent.unlink(beside)
             raise OSError(errno.EIO, "the copy came out different")
-        return parted + _put_metadata(parent.through(beside), image)
+        return _put_metadata(parent.through(beside), image)
 
-    def _link_back(self, stored: str, parent: OpenDirectory, beside: str) -> bool:
+    def _link_back(self, place: str, parent: OpenDirectory, beside: str) -> bool:
         """The very object again, where a link to it can be made."""
         try:
-            Raw.link(OwnPath(stored), parent.name(beside), dst_dir_fd=parent.fd, follow_symlinks=False)
+            Raw.link(OwnPath(place), parent.name(beside), dst_dir_fd=parent.fd, follow_symlinks=False)
         except OSError as problem:
             if problem.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
                 raise
