@@ -57,6 +57,7 @@ def test_edits():
 
 def test_deletes():
     (WORK / "deleted.py").unlink()
+    (WORK / "linked.py").unlink()
     (WORK / "renamed.py").rename(WORK / "moved.py")
 
 def test_moves_a_package():
