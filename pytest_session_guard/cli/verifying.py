@@ -28,16 +28,17 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     verify.add_argument(
         "--rootdir",
-        default=".",
         metavar="DIR",
         type=no_empty,
-        help="the checkout that the report must be about (default: the working directory)",
+        help="the checkout that the report must be about (default: the one around the working directory)",
     )
     verify.set_defaults(run=verify_report)
 
 
 def verify_report(options: argparse.Namespace) -> int:
     """``verify REPORT``: 1 when the report is missing or does not show a guarded, clean run, 3 when it cannot be read."""
+    from pytest_session_guard._run.whereabouts import find_rootdir
+
     try:
         with open(options.report, "rb") as file:
             content = file.read()
@@ -56,7 +57,7 @@ def verify_report(options: argparse.Namespace) -> int:
         return NOT_DONE
     found = objections(
         report,
-        rootdir=os.path.realpath(options.rootdir),
+        rootdir=os.path.realpath(options.rootdir or find_rootdir(".")),
         require_mode=options.require_mode,
         require_layers=options.require_layer,
         min_tests=options.min_tests,

@@ -51,6 +51,15 @@ def test_clean_report_is_verified(clean: Verifying) -> None:
     assert done.stdout.startswith("verified: ")
 
 
+def test_checkout_is_the_one_around_the_working_directory(clean: Verifying) -> None:
+    inside = clean.project.root / "deep" / "down"
+    inside.mkdir(parents=True)
+
+    assert clean.verify(root=inside).returncode == 0
+    refused = clean.verify(root=clean.project.home)
+    assert (refused.returncode, "not about" in refused.stderr) == (1, True), refused.stderr
+
+
 def test_command_is_installed_under_its_name(clean: Verifying) -> None:
     command = Path(sys.executable).parent / "session-guard"
 

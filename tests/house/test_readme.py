@@ -4,11 +4,16 @@ import ast
 import inspect
 import re
 
+import pytest
+from project import MakeProject
+
 import pytest_session_guard
 from pytest_session_guard import contracts
 from pytest_session_guard._core.errors import SessionGuardError, SessionGuardWarning
 from pytest_session_guard._fixtures import SessionGuard
 from tests.house.readme import README, with_tables
+
+REPORT_PAGE = README.parent / "docs" / "report.md"
 
 
 def test_option_table_of_the_readme_is_that_of_the_code() -> None:
@@ -46,3 +51,30 @@ def test_readme_names_all_that_a_test_can_ask_of_the_object() -> None:
     public = {name for name in vars(SessionGuard) if not name.startswith("_")}
 
     assert public <= set(re.findall(r"\.(\w+)", table))
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["bare", "n1"])
+def test_page_about_the_report_names_every_field_of_one(make_project: MakeProject, workers: tuple[str, ...]) -> None:
+    suite = "from pathlib import Path\n\ndef test_it():\n    (Path.home() / '.chat' / 'notes.txt').unlink()\n"
+    report = make_project({"test_it.py": suite}).run(*workers).report
+    assert report is not None
+
+    first, run, touch, _ = re.split(r"\n## .*\n", REPORT_PAGE.read_text())
+
+    assert set(report) == documented(first)
+    assert set(report["run"]) <= documented(run)
+    assert set(report["touches"][0]) == documented(touch)
+    assert {
+        *report["artifacts"],
+        *report["tests"],
+        *report["layers"],
+        *report["layers"]["hook"],
+        *report["zones"][0],
+    } <= set(re.findall(r"`(\w+)`", first))
+
+
+def documented(section: str) -> set[str]:
+    """The fields in the first column of a section's table."""
+    return {
+        name for cell in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
