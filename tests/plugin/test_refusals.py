@@ -94,3 +94,66 @@ def test_run_of_refusals_is_red(by_hook: Tried) -> None:
     assert by_hook.result.report["verdict"] == "violated"
     assert by_hook.result.report["violations"] >= len(OPERATIONS)
     assert by_hook.result.changes == {}
+
+
+PARENTS = """\
+import errno, os
+from pathlib import Path
+import pytest
+
+STORE = Path(os.environ["TMPDIR"]).parent / "store"
+CHAT = Path.home() / ".chat"
+
+def test_own_tree_goes_as_far_as_it_can():
+    (STORE / "a" / "b").mkdir(parents=True)
+    os.removedirs(STORE / "a" / "b")
+    assert not (STORE / "a").exists()
+
+def test_own_file_is_renamed_into_another_tree():
+    (STORE / "c").mkdir()
+    (STORE / "c" / "file").write_text("made by the run")
+    os.renames(STORE / "c" / "file", STORE / "d" / "file")
+
+def test_directory_that_holds_something_says_so():
+    with pytest.raises(OSError) as caught:
+        os.rmdir(CHAT)
+    assert (caught.value.errno, os.fspath(caught.value.filename)) == (errno.ENOTEMPTY, str(CHAT))
+    with pytest.raises(OSError, match="not empty"):
+        CHAT.rmdir()
+"""
+EMPTIED = """\
+import os
+from pathlib import Path
+
+def test_it():
+    mine = Path(os.environ["TMPDIR"]).parent / "store" / "empty" / "mine"
+    mine.mkdir()
+    os.removedirs(mine)
+"""
+
+
+@pytest.mark.parametrize("layers", ["hook", "auto"])
+def test_removal_of_a_directory_that_is_not_empty_fails_as_it_would_and_is_no_touch(
+    make_project: MakeProject, layers: str
+) -> None:
+    project = make_project({"test_it.py": PARENTS})
+    store = project.base / "store"
+    store.mkdir()
+    (store / "real.json").write_text("was there")
+
+    result = project.run(f"--session-guard-layers={layers}", f"--session-guard-share={store}")
+
+    assert (result.status, result.touches) == (0, []), result.words
+    assert sorted(path.name for path in store.iterdir()) == ["real.json"]
+
+
+@pytest.mark.parametrize("layers", ["hook", "auto"])
+def test_parent_that_was_empty_before_is_not_removed_with_an_own_tree(make_project: MakeProject, layers: str) -> None:
+    project = make_project({"test_it.py": EMPTIED})
+    empty = project.base / "store" / "empty"
+    empty.mkdir(parents=True)
+
+    result = project.run(f"--session-guard-layers={layers}", f"--session-guard-share={project.base / 'store'}")
+
+    assert (result.status, [touch["path"] for touch in result.touches]) == (1, [str(empty)]), result.words
+    assert list(empty.iterdir()) == []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from builtins import len, str  # noqa: A004 - captured: tests mock builtins
+from builtins import bool, len, str  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Callable
 from dataclasses import replace
-from os import stat_result
+from errno import ENOTEMPTY
+from os import stat_result, strerror
 from stat import S_ISBLK, S_ISCHR, S_ISREG
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import birth_ns, identity_from_stat, look
 
 BYTECODE: Final = "the import system caches bytecode there"
+NOT_EMPTY: Final = strerror(ENOTEMPTY)
 
 
 def _is_device_of_the_machine(intent: Intent, target: Target) -> bool:
@@ -28,6 +30,13 @@ def _is_device_of_the_machine(intent: Intent, target: Target) -> bool:
     if found is None or intent.action is not Action.DELETE or not target.path.startswith("/dev/"):
         return False
     return S_ISCHR(found.st_mode) or S_ISBLK(found.st_mode)
+
+
+def _holds_something(target: Target) -> bool:
+    try:
+        return target.is_directory and bool(Raw.listdir(target.path))
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,10 @@ class Ports:
     expected: Callable[[], bool]
     project: str
     started_ns: int
+
+
+class NotEmptyError(OSError):
+    """What the kernel would say of a directory that somebody wants to remove: it is not empty, so nothing was tried."""
 
 
 class Gate:
@@ -128,6 +141,9 @@ class Gate:
         if alias is not None:
             decision = Decision(Verdict.REFUSE, *alias)
         if decision.verdict is Verdict.REFUSE:
+            if event == "os.rmdir" and _holds_something(target):
+                # `os.removedirs` ends at such a parent. Said here and not by the kernel: it may be empty by then.
+                raise NotEmptyError(ENOTEMPTY, NOT_EMPTY, target.path)
             self._refuse(event, intent, target, decision)
         elif decision.verdict is Verdict.PRESERVE and target.found is not None:
             self._preserve(event, intent, target, decision)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from pytest_session_guard._controls.audit.attribution import THREAD_EVENTS, note_thread
-from pytest_session_guard._controls.audit.gate import Gate
+from pytest_session_guard._controls.audit.gate import Gate, NotEmptyError
 from pytest_session_guard._core.errors import ProtectedPathError
 from pytest_session_guard._core.events import EVENTS, WRITE_FLAGS
 
@@ -80,6 +80,8 @@ def _make_attendant(
         _refusal: type[ProtectedPathError] = ProtectedPathError,
         # Ctrl-C may arrive in the middle of judging: the call does not happen, and the user is no error of the guard's.
         _passing: tuple[type[BaseException], ...] = (ProtectedPathError, KeyboardInterrupt),
+        _not_empty: type[NotEmptyError] = NotEmptyError,
+        _error: type[OSError] = OSError,
         _anything: type[BaseException] = BaseException,
         _note: Callable[..., None] = note_thread,
         _ascii: Callable[[object], str] = ascii,
@@ -101,6 +103,8 @@ def _make_attendant(
                 watch.gate.judge(event, args)
         except _passing:
             raise
+        except _not_empty as problem:
+            raise _error(problem.errno, problem.strerror, args[0]) from None
         except _exhausted:
             # No room left to judge in; without the hook the call might have met the same. It does not happen, and a
             # caller that catches this and tries again higher up is judged then. Counted, because nothing stays silent.
