@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import mmap
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 
 UNSHARE_MOUNTS = ("unshare", "--mount", "--propagation", "private")
@@ -41,3 +45,34 @@ def user_xattrs() -> bool:
         except (OSError, AttributeError):
             return False
     return True
+
+
+@functools.cache
+def narrow_calls() -> bool:
+    """Whether a 64-bit program can make the system calls of 32-bit ones."""
+    if platform.machine() != "x86_64":
+        return False
+    script = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r}); import capabilities, os; "
+    # Where it cannot, the kernel ends the process.
+    script += "sys.exit(capabilities.narrow_call(20) != os.getpid())"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False).returncode == 0
+
+
+def narrow_call(number: int, *arguments: int | bytes) -> int:
+    """The result of a system call of a 32-bit program; a negative one is an error.
+
+    :param arguments: at most five; text is put where 32 bits reach.
+    """
+    map_32bit = 0x40
+    page = mmap.mmap(-1, 8192, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | map_32bit, 7)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(page))
+    code, texts = b"\x53\xb8" + number.to_bytes(4, "little"), 4096
+    # mov ebx, ecx, edx, esi, edi; int 0x80; ebx is the caller's.
+    for register, argument in zip(b"\xbb\xb9\xba\xbe\xbf", arguments, strict=False):
+        value = argument
+        if isinstance(value, bytes):
+            page[texts : texts + len(value) + 1] = value + b"\0"
+            value, texts = start + texts, texts + len(value) + 1
+        code += bytes([register]) + (value & 0xFFFFFFFF).to_bytes(4, "little")
+    page[: len(code) + 4] = code + b"\xcd\x80\x5b\xc3"
+    return int(ctypes.CFUNCTYPE(ctypes.c_int)(start)())

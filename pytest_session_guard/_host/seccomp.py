@@ -18,31 +18,83 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from .._core.values import dataclass
-from .syscalls import call, syscall
+from .syscalls import call, libc, syscall
 
 # Statuses that would let a pipeline go on: everything passed, or pytest collected no test.
 GREEN: Final = (0, 5)
 FS_IOC_SETFLAGS: Final = 0x40086602
+FS_IOC32_SETFLAGS: Final = 0x40046602
 FS_IOC_FSSETXATTR: Final = 0x401C5820
 
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """An architecture: its audit word, the number of ``seccomp``, and the numbers of the calls that are heard."""
+    """An architecture.
+
+    :param word: what the kernel's audit calls it.
+    :param seccomp: the number of that call.
+    :param trap: the instruction that makes a system call.
+    :param calls: the numbers of those that are heard. The same call for wider numbers has its name and ``32`` or ``64``.
+    :param narrow: the 32-bit one whose calls the same kernel takes, also from a 64-bit program.
+    """
 
     word: int
     seccomp: int
+    trap: bytes
     calls: Mapping[str, int]
+    narrow: _Machine | None = None
 
 
 _SAME_EVERYWHERE: Final = {"openat2": 437, "setxattrat": 463}
+# Without `exit`: nothing that pytest is made of has a function that makes it so.
+_I386: Final = _Machine(
+    0x40000003,
+    354,
+    b"\xcd\x80",
+    {
+        "open": 5,
+        "creat": 8,
+        "link": 9,
+        "unlink": 10,
+        "mknod": 14,
+        "lchown": 16,
+        "rename": 38,
+        "mkdir": 39,
+        "rmdir": 40,
+        "ioctl": 54,
+        "symlink": 83,
+        "truncate": 92,
+        "fchown": 95,
+        "chown": 182,
+        "truncate64": 193,
+        "lchown32": 198,
+        "fchown32": 207,
+        "chown32": 212,
+        "setxattr": 226,
+        "lsetxattr": 227,
+        "fsetxattr": 228,
+        "exit_group": 252,
+        "openat": 295,
+        "mkdirat": 296,
+        "mknodat": 297,
+        "fchownat": 298,
+        "unlinkat": 301,
+        "renameat": 302,
+        "linkat": 303,
+        "symlinkat": 304,
+        "renameat2": 353,
+        **_SAME_EVERYWHERE,
+    },
+)
 _MACHINES: Final = {
     "x86_64": _Machine(
         0xC000003E,
         317,
+        b"\x0f\x05",
         {
             "open": 2,
             "ioctl": 16,
+            "exit": 60,
             "truncate": 76,
             "creat": 85,
             "openat": 257,
@@ -70,10 +122,12 @@ _MACHINES: Final = {
             "renameat2": 316,
             **_SAME_EVERYWHERE,
         },
+        _I386,
     ),
     "aarch64": _Machine(
         0xC00000B7,
         277,
+        b"\x01\x00\x00\xd4",
         {
             "setxattr": 5,
             "lsetxattr": 6,
@@ -89,14 +143,21 @@ _MACHINES: Final = {
             "renameat": 38,
             "fchownat": 54,
             "fchown": 55,
+            "exit": 93,
             "exit_group": 94,
             "renameat2": 276,
             **_SAME_EVERYWHERE,
         },
     ),
 }
-# Which calls are heard only with certain arguments: the argument's place, and what it has to be.
-_CONDITIONS: Final = {"ioctl": (1, (FS_IOC_SETFLAGS, FS_IOC_FSSETXATTR)), "exit_group": (0, GREEN)}
+# Which calls are heard only with certain arguments: the argument's place, which of its bits count, and what they have to be.
+# Of a status the kernel takes the lowest byte.
+_ENDS: Final = (0, 0xFF, GREEN)
+_CONDITIONS: Final = {
+    "ioctl": (1, 0xFFFFFFFF, (FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR)),
+    "exit_group": _ENDS,
+    "exit": _ENDS,
+}
 # Which are heard only with one of certain bits in an argument: opened to be read, a file stays as it is.
 _TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _BITS: Final = {"open": (1, _TO_WRITE), "openat": (2, _TO_WRITE)}
@@ -113,8 +174,12 @@ _NEW_LISTENER: Final = 1 << 3
 _WAIT_KILLABLE: Final = 1 << 5
 _ALLOW: Final = 0x7FFF0000
 _NOTIFY: Final = 0x7FC00000
-_LOAD, _JUMP_IF_EQUAL, _JUMP_IF_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
+_LOAD, _AND, _JUMP, _JUMP_IF_EQUAL, _JUMP_IF_SET, _RETURN = 0x20, 0x54, 0x05, 0x15, 0x45, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT, _INSTRUCTION_AT, _ARGUMENTS_AT = 0, 4, 8, 16
+
+# A library lies at another address in each process, but always at the beginning of a page.
+_PAGE: Final = 4096
+_FUNCTION_AT_MOST: Final = 96
 
 _RECEIVE: Final = 0xC0502100
 _SEND: Final = 0xC0182101
@@ -169,8 +234,8 @@ def receive(listener: int) -> Notification:
     """
     buffer = ctypes.create_string_buffer(_NOTIFICATION.size)
     call("ioctl", listener, _RECEIVE, buffer)
-    token, thread, _, number, _, _, *arguments = _NOTIFICATION.unpack(buffer.raw)
-    return Notification(token, thread, _NAMES.get(number, str(number)), tuple(arguments))
+    token, thread, _, number, word, _, *arguments = _NOTIFICATION.unpack(buffer.raw)
+    return Notification(token, thread, _NAMES.get((word, number), str(number)), tuple(arguments))
 
 
 def let_go_on(listener: int, notification: Notification) -> None:
@@ -204,33 +269,89 @@ def _machine() -> _Machine | None:
 
 
 def _program(machine: _Machine, unheard: frozenset[str]) -> bytes:
-    """The filter: ``_NOTIFY`` for the calls that are heard, ``_ALLOW`` for everything else, other architectures too."""
-    lines = [_line(_LOAD, _ARCHITECTURE_AT), _line(_JUMP_IF_EQUAL, machine.word, 1, 0), _line(_RETURN, _ALLOW)]
-    lines.append(_line(_LOAD, _NUMBER_AT))
-    for name, number in machine.calls.items():
-        if name in unheard:
-            continue
-        body = list(_when_called(name))
-        lines += [_line(_JUMP_IF_EQUAL, number, 0, len(body)), *body]
+    """The filter: ``_NOTIFY`` for the calls that are heard, ``_ALLOW`` for everything else, unknown architectures too."""
+    lines = [_line(_LOAD, _ARCHITECTURE_AT)]
+    for known in (machine, machine.narrow):
+        if known is not None:
+            body = list(_when_made_on(known, unheard))
+            lines += [_line(_JUMP_IF_EQUAL, known.word, 1, 0), _line(_JUMP, len(body)), *body]
     lines.append(_line(_RETURN, _ALLOW))
     return b"".join(lines)
 
 
-def _when_called(name: str) -> Iterable[bytes]:
+def _when_made_on(machine: _Machine, unheard: frozenset[str]) -> Iterable[bytes]:
+    yield _line(_LOAD, _NUMBER_AT)
+    for name, number in machine.calls.items():
+        call_name = _without_width(name)
+        place = _end_in_page(machine) if call_name == "exit" else None
+        if call_name in unheard or (call_name == "exit" and place is None):
+            continue
+        body = list(_when_called(call_name, place))
+        yield from (_line(_JUMP_IF_EQUAL, number, 0, len(body)), *body)
+    yield _line(_RETURN, _ALLOW)
+
+
+def _when_called(name: str, place: int | None) -> Iterable[bytes]:
+    allow, notify = _line(_RETURN, _ALLOW), _line(_RETURN, _NOTIFY)
     if name in _BITS:
-        place, bits = _BITS[name]
-        load, check = _line(_LOAD, _ARGUMENTS_AT + 8 * place), _line(_JUMP_IF_SET, bits, 1, 0)
-        return (load, check, _line(_RETURN, _ALLOW), _line(_RETURN, _NOTIFY))
-    if name not in _CONDITIONS:
-        return (_line(_RETURN, _NOTIFY),)
-    place, values = _CONDITIONS[name]
-    # The lower half of the argument: the kernel takes these as 32 bits.
-    checks = (_line(_JUMP_IF_EQUAL, value, len(values) - index, 0) for index, value in enumerate(values))
-    return (_line(_LOAD, _ARGUMENTS_AT + 8 * place), *checks, _line(_RETURN, _ALLOW), _line(_RETURN, _NOTIFY))
+        argument, bits = _BITS[name]
+        yield from (_line(_LOAD, _ARGUMENTS_AT + 8 * argument), _line(_JUMP_IF_SET, bits, 1, 0), allow)
+    elif name in _CONDITIONS:
+        argument, bits, values = _CONDITIONS[name]
+        # The lower half of the argument: the kernel takes these as 32 bits.
+        yield from (_line(_LOAD, _ARGUMENTS_AT + 8 * argument), _line(_AND, bits))
+        yield from (_line(_JUMP_IF_EQUAL, value, len(values) - index, 0) for index, value in enumerate(values))
+        yield allow
+    if place is not None:
+        yield from (_line(_LOAD, _INSTRUCTION_AT), _line(_AND, _PAGE - 1), _line(_JUMP_IF_EQUAL, place, 1, 0), allow)
+    yield notify
+
+
+def _end_in_page(machine: _Machine) -> int | None:
+    """Where in its page an ``exit`` is made that somebody asks the C library's ``syscall`` for, in whatever process.
+
+    Threads that end as ever do it elsewhere: they must never wait, and an answer that it cannot be made would have them
+    ask for it again for ever.
+
+    :returns: what the instruction pointer shows; ``None`` where that does not tell them apart.
+    """
+    function = ctypes.cast(libc().syscall, ctypes.c_void_p).value or 0
+    start, text = _mapping_of(function)
+    offset = bytes(text[function - start :][:_FUNCTION_AT_MOST]).find(machine.trap)
+    if offset < 0:
+        return None
+    first = (function + offset) % _PAGE
+    columns = (text[first + index :: _PAGE] for index in range(len(machine.trap)))
+    same = sum(bytes(found) == machine.trap for found in zip(*columns, strict=False))
+    return (first + len(machine.trap)) % _PAGE if same == 1 else None
+
+
+def _mapping_of(address: int) -> tuple[int, memoryview]:
+    """Where the memory around an address begins that was mapped in one piece, and what is in it; nothing if it may not be read."""
+    with open("/proc/self/maps", "rb") as maps:
+        for line in maps:
+            place, rights, _ = line.split(maxsplit=2)
+            start, end = (int(word, 16) for word in place.split(b"-"))
+            if start <= address < end and rights.startswith(b"r"):
+                return start, memoryview((ctypes.c_ubyte * (end - start)).from_address(start)).cast("B")
+    return 0, memoryview(b"")
+
+
+def _without_width(name: str) -> str:
+    return name.removesuffix("32").removesuffix("64")
 
 
 def _line(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
     return struct.pack("=HBBI", code, if_true, if_false, operand)
 
 
-_NAMES: Final = {number: name for name, number in getattr(_machine(), "calls", {}).items()}
+def _names(machine: _Machine | None) -> dict[tuple[int, int], str]:
+    if machine is None:
+        return {}
+    return {
+        **_names(machine.narrow),
+        **{(machine.word, number): _without_width(name) for name, number in machine.calls.items()},
+    }
+
+
+_NAMES: Final = _names(_machine())

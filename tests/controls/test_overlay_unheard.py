@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import pytest
+from capabilities import narrow_calls
 from overlay_scene import Scene, by_everyone, scene, snapshot  # noqa: F401
 
 from pytest_session_guard._controls import overlay
@@ -79,6 +80,24 @@ def test_try_is_heard(scene: Scene, script: str, expected: list[str]) -> None:
 )
 def test_what_hurts_nothing_is_not_heard(scene: Scene, script: str) -> None:
     assert scene.run(tried, script) == []
+
+
+def try_narrowly(inside):
+    inside.enter()
+    notes, out = (os.fsencode(path) for path in (inside.home + "/notes.txt", inside.tmp + "/out"))
+    calls = [(9, notes, out), (353, -100, notes, -100, out, 0), (198, notes, -1, -1)]  # link, renameat2, lchown32
+    results = [inside.narrow_call(*call) for call in calls]
+    tries = [[attempt.operation, os.path.basename(attempt.path)] for attempt in inside.overlay.tries()]
+    return results, tries
+
+
+@pytest.mark.skipif(not narrow_calls(), reason="no 32-bit system calls here")
+@by_everyone
+def test_calls_of_32_bit_programs_are_heard(scene: Scene) -> None:
+    results, tries = scene.run(try_narrowly)
+
+    assert results == [-errno.EXDEV, -errno.EXDEV, 0]
+    assert tries == [["link", "notes.txt"], ["rename", "notes.txt"], ["chown", "notes.txt"]]
 
 
 def try_natively(inside):

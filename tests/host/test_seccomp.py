@@ -6,12 +6,15 @@ import ctypes
 import errno
 import fcntl
 import os
+import platform
 import select
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from capabilities import narrow_call, narrow_calls
 
 from pytest_session_guard._host import namespaces, seccomp
 from pytest_session_guard._host.support import tried_in_child
@@ -56,7 +59,7 @@ def heard_while(action: Callable[[], None], status: int = RED) -> list[str]:
         assert not seccomp.still_waits(listener, told)
         heard.append(told.name)
     _, ended = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(ended) == status
+    assert os.waitstatus_to_exitcode(ended) == status & 0xFF
     os.close(listener)
     return heard
 
@@ -107,9 +110,65 @@ def test_what_is_common_is_not_told(tmp_path: Path) -> None:
     assert heard_while(act) == []
 
 
-@pytest.mark.parametrize(("status", "expected"), [(0, ["exit_group"]), (5, ["exit_group"]), (1, []), (2, [])])
+@pytest.mark.parametrize(
+    ("status", "expected"), [(0, ["exit_group"]), (5, ["exit_group"]), (256, ["exit_group"]), (1, []), (2, [])]
+)
 def test_of_ends_only_green_ones_are_told(status: int, expected: list[str]) -> None:
     assert heard_while(lambda: None, status) == expected
+
+
+EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine(), 0)
+
+
+@pytest.mark.skipif(not EXIT, reason="the number of the call is not known here")
+@pytest.mark.parametrize(("status", "expected"), [(0, ["exit"]), (5, ["exit"]), (256, ["exit"]), (3, [])])
+def test_end_of_a_thread_is_told_where_it_asks_for_it(status: int, expected: list[str]) -> None:
+    assert heard_while(lambda: libc_call(EXIT, status), status) == expected
+
+
+def libc_call(number: int, *arguments: int) -> None:
+    ctypes.CDLL(None).syscall(ctypes.c_long(number), *map(ctypes.c_long, arguments))
+
+
+def test_thread_that_ends_as_ever_is_not_told() -> None:
+    def act() -> None:
+        threads = [threading.Thread(target=str) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert heard_while(act) == []
+
+
+def test_end_of_a_thread_is_not_told_where_its_place_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seccomp, "_mapping_of", lambda address: (0, memoryview(b"")))
+
+    assert heard_while(lambda: libc_call(EXIT, 0), 0) == []
+
+
+@pytest.mark.skipif(not narrow_calls(), reason="no 32-bit system calls here")
+def test_calls_of_32_bit_programs_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("a")
+    a, b, c = (os.fsencode(tmp_path / name) for name in "abc")
+
+    def act() -> None:
+        narrow_call(38, a, b)  # rename
+        narrow_call(303, -100, b, -100, c, 0)  # linkat
+        narrow_call(212, c, os.getuid(), -1)  # chown32
+        narrow_call(226, c, b"user.x", b"1", 1, 0)  # setxattr
+        narrow_call(54, -1, seccomp.FS_IOC32_SETFLAGS, 0)  # ioctl
+        narrow_call(10, b)  # unlink
+        narrow_call(252, 0)  # exit_group
+
+    assert heard_while(act, 0) == ["rename", "linkat", "chown", "setxattr", "ioctl", "exit_group"]
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+    assert os.getxattr(tmp_path / "c", "user.x") == b"1"
+
+
+def test_all_that_can_be_heard_fits_a_filter() -> None:
+    for machine in seccomp._MACHINES.values():
+        assert len(seccomp._program(machine, frozenset())) // 8 < 4096
 
 
 def test_without_a_listener_the_calls_fail(tmp_path: Path) -> None:

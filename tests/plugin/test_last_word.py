@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 from capabilities import mount_namespace
 from project import MakeProject
@@ -9,7 +11,7 @@ from project import MakeProject
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
 
 IMPORTS = """\
-import codecs, ctypes, os, subprocess, sys
+import codecs, ctypes, os, subprocess, sys, threading, time
 from pathlib import Path
 
 NOTES = Path.home() / ".chat" / "notes.txt"
@@ -17,6 +19,13 @@ libc = ctypes.CDLL(None)
 
 """
 LEAVE_NATIVELY = IMPORTS + "def test_leaves():\n    libc._exit(0)\n"
+LEAVE_TRUNCATED = IMPORTS + "def test_leaves():\n    libc._exit(256)\n"
+END_THREAD = {"x86_64": "libc.syscall(60, 0)", "aarch64": "libc.syscall(93, 0)"}.get(
+    platform.machine(), "libc._exit(0)"
+)
+END_FIRST_THREAD = IMPORTS + (
+    f"def test_leaves():\n    subprocess.run(['rm', NOTES])\n    {END_THREAD}\n\ndef test_is_fine():\n    pass\n"
+)
 EXEC_NATIVELY = IMPORTS + (
     "def test_leaves():\n    words = (ctypes.c_char_p * 2)(b'true', None)\n    libc.execv(b'/bin/true', words)\n"
 )
@@ -33,6 +42,8 @@ LATE = IMPORTS + (
     ("suite", "said"),
     [
         pytest.param(LEAVE_NATIVELY, "ended without finishing its session", id="native-exit"),
+        pytest.param(LEAVE_TRUNCATED, "ended without finishing its session", id="native-exit-with-a-status-too-large"),
+        pytest.param(END_FIRST_THREAD, "ended without finishing its session", id="end-of-the-first-thread"),
         pytest.param(EXEC_NATIVELY, "ended without finishing its session", id="native-exec"),
         pytest.param(LATE, "notes.txt' was removed after the last look", id="late-destructor"),
     ],
@@ -43,6 +54,35 @@ def test_process_that_would_end_green_is_killed_and_says_why(make_project: MakeP
     assert result.status == -9, result.words
     assert said in result.stderr
     assert result.changes == {}
+
+
+def test_worker_whose_first_thread_ends_holds_nobody_up(make_project: MakeProject) -> None:
+    result = make_project({"test_it.py": END_FIRST_THREAD}).run("-n", "2")
+
+    assert result.status == 1, result.words
+    assert "crashed while running 'test_it.py::test_leaves'" in result.stdout
+    assert "1 failed, 1 passed" in result.stdout
+    assert "notes.txt' was deleted" in result.words
+    assert result.changes == {}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["bare", "n1"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        f"    child = os.fork()\n    if child == 0:\n        {END_THREAD}\n    assert os.waitpid(child, 0)[1] == 0\n",
+        "    tasks = set(os.listdir('/proc/self/task'))\n"
+        f"    thread = threading.Thread(target=lambda: {END_THREAD}, daemon=True)\n    thread.start()\n"
+        "    while not set(os.listdir('/proc/self/task')) <= tasks:\n        time.sleep(0.01)\n",
+    ],
+    ids=["child", "further-thread"],
+)
+def test_other_thread_that_ends_itself_is_no_end(
+    make_project: MakeProject, body: str, workers: tuple[str, ...]
+) -> None:
+    result = make_project({"test_it.py": IMPORTS + "def test_it():\n" + body}).run(*workers)
+
+    assert result.status == 0, result.words
 
 
 def test_process_that_is_killed_has_its_untold_changes_named(make_project: MakeProject) -> None:

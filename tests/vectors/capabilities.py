@@ -120,6 +120,13 @@ def has_io_uring() -> bool:
 
 
 @functools.cache
+def has_narrow_calls() -> bool:
+    """Whether the kernel takes the system calls of 32-bit programs, also from a 64-bit one."""
+    program = 'int main(void){int n=20;__asm__ volatile("int $0x80":"+a"(n)::"r8","r9","r10","r11");return n<=0;}'
+    return platform.machine() == "x86_64" and _succeeds(f"echo '{program}' > f.c && gcc -o f f.c && ./f")
+
+
+@functools.cache
 def has_fchmodat2() -> bool:
     """Whether the kernel knows the system call 452."""
     with tempfile.NamedTemporaryFile() as stream:
@@ -181,6 +188,7 @@ PROBES: Final[dict[str, Callable[[], bool]]] = {
     "gcc": has_gcc,
     "io_uring": has_io_uring,
     "mount": has_mount,
+    "narrow_calls": has_narrow_calls,
     "open_by_handle": lambda: os.geteuid() == 0,
     "punch_hole": has_punch_hole,
     "python_headers": has_python_headers,

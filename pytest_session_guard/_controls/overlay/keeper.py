@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Collection, Iterable
 from dataclasses import field, replace
 from itertools import chain
@@ -38,6 +39,7 @@ class Stack:
     """The layers built for one process.
 
     :param scratch: of the session that it was built for.
+    :param worker: the process that asked for it, or 0 for the stack that the run began in.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Stack:
     root_fd: int
     layout: Layout
     scratch: str
+    worker: int = 0
 
 
 @dataclass
@@ -75,10 +78,11 @@ class Keeper:
         """Where the run keeps what it writes down."""
         return os.path.dirname(self.plan.scratch)
 
-    def build_stack(self, label: str, disk: Surroundings | None = None) -> Stack:
+    def build_stack(self, label: str, disk: Surroundings | None = None, worker: int = 0) -> Stack:
         """Build the plan's layout in a fresh copy of the base.
 
         :param disk: as it was seen a moment ago.
+        :param worker: the process that it is for, where that runs tests for another one.
         :raises OSError: the kernel refused; the copy is gone again.
         """
         layout = lay_out(self.plan, disk or self.base.survey())
@@ -87,7 +91,8 @@ class Keeper:
             if layout.read_only:
                 mounts.freeze("/")
             built = builder.assemble()
-            stack = Stack(self._unused(label), built, open_own_namespace("mnt"), open_root(), layout, self.plan.scratch)
+            here, root = open_own_namespace("mnt"), open_root()
+            stack = Stack(self._unused(label), built, here, root, layout, self.plan.scratch, worker)
         self.stacks.append(stack)
         return stack
 
@@ -157,10 +162,16 @@ class Keeper:
         ears = [] if self.ear is None else [self.ear.listener]
         return ears if self.door is None else [*ears, self.door.process_fd]
 
-    def attend(self, thread: int) -> None:
-        """A thread of the run is about to end its process."""
-        if self.door is not None:
+    def attend(self, thread: int, alone: bool) -> None:
+        """A thread of the run is about to end its process, green.
+
+        :param alone: it ends without the others. The first one of pytest takes the tests along, and pytest's status; that of
+            a worker leaves those that talk to the run, which would wait for ever for tests that nobody runs.
+        """
+        if self.door is not None and (not alone or thread == self.door.pid):
             self.door.attend(thread)
+        if alone and any(thread == stack.worker and stack.label == self.label_of(thread) for stack in self.stacks):
+            os.kill(thread, signal.SIGKILL)
 
     def extend(self, label: str, more: OverlayPlan, namespace_fd: int, root_fd: int) -> Stack:
         """Add places to the plan: in the stack of a process that stands in it already, and in all stacks to come.

@@ -254,7 +254,7 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
     """
     match request["ask"]:
         case "build":
-            send_stack(keeper, channel, keeper.build_stack(request["label"]))
+            send_stack(keeper, channel, keeper.build_stack(request["label"], worker=channel.peer()[0]))
         case "read":
             send_stack(keeper, channel, keeper.stack(request["label"]))
         case "labels":

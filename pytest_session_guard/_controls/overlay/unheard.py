@@ -64,6 +64,8 @@ _SPOTS: Final[dict[str, tuple[_Spot, ...]]] = {
     "fchownat": ((0, 1),),
     "ioctl": ((0, None),),
 }
+# What ends a process, or a thread alone.
+_ENDS: Final = {"exit_group": False, "exit": True}
 # Names that mean another thing to each process, and what they mean below its directory in /proc.
 _OWN_ALIASES: Final = (
     ("/proc/self/", ""),
@@ -157,7 +159,8 @@ class Ear:
     :param listener: see `seccomp.listen`; closed with `close`.
     :param plan: the plan as it stands at the moment.
     :param label_of: whose stack a thread stands in.
-    :param ending: told of each thread that is about to end its process, green.
+    :param ending: told of each thread that is about to end its process, green; and whether it ends alone instead, and its
+        process with it only if it has no other.
     :param custody: knows what must stay although it could be changed.
     """
 
@@ -166,7 +169,7 @@ class Ear:
         listener: int,
         plan: Callable[[], OverlayPlan],
         label_of: Callable[[int], str],
-        ending: Callable[[int], None],
+        ending: Callable[[int, bool], None],
         custody: Custody,
     ) -> None:
         self.listener = listener
@@ -186,8 +189,8 @@ class Ear:
             return  # its thread was killed before it could be heard
         refused = False
         try:
-            if notification.name == "exit_group":
-                self._ending(notification.thread)
+            if notification.name in _ENDS:
+                self._ending(notification.thread, _ENDS[notification.name])
             else:
                 refused = self._refuses(notification)
                 if not refused and notification.name not in seccomp.WRITES | seccomp.CREATIONS:

@@ -106,11 +106,12 @@ class Channel:
             raise OSError(answer["errno"], answer["error"])
         return answer, received
 
-    def peer_uid(self) -> int:
-        """The user at the other end, as of the moment of connecting."""
+    def peer(self) -> tuple[int, int]:
+        """The process at the other end, and its user, as of the moment of connecting."""
         with self._socket_for(None) as end:
             credentials = end.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 3 * _INT_BYTES)
-        return array.array("i", credentials)[1]
+        pid, uid, _ = array.array("i", credentials)
+        return pid, uid
 
     def close(self) -> None:
         """Close this end; a second time is no error."""
@@ -155,7 +156,7 @@ class Listener:
             return None
         channel = Channel(descriptor)
         # Abstract names have no permissions.
-        if channel.peer_uid() == os.geteuid():
+        if channel.peer()[1] == os.geteuid():
             return channel
         channel.close()
         return None

@@ -231,6 +231,12 @@ def library_atexit(s: Scene) -> None:
     library(s).at_library_exit(bytes(s.notes))
 
 
+@vector("native", setup=build_library, needs=("gcc", "narrow_calls"))
+def library_narrow_link_out(s: Scene) -> None:
+    """Through the entrance for 32-bit programs, which has numbers of its own."""
+    library(s).narrow_link(bytes(s.notes), bytes(s.tmp / "twin"))
+
+
 @vector("native", setup=build_library, needs=("gcc", "io_uring"))
 def io_uring_unlink(s: Scene) -> None:
     rings = library(s)

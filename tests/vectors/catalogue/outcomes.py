@@ -178,12 +178,14 @@ def ctypes_execl_after_shell_remove(s: Scene) -> None:
     libc().execl(b"/bin/true", b"true", None)
 
 
-# To hear it, every thread's end would wait for the keeper; and without the keeper no thread could end at all.
-@vector(
-    "outcome",
-    needs=("x86_64",),
-    beyond="in-process the end of a single thread by the bare system call is not heard; the launcher tells",
-)
+@vector("outcome")
+def ctypes_exit_of_wide_status_after_shell_remove(s: Scene) -> None:
+    """Of a status the kernel takes the lowest byte, which is green here."""
+    _shell_remove(s)
+    libc()._exit(256)
+
+
+@vector("outcome", needs=("x86_64",))
 def ctypes_thread_exit_after_shell_remove(s: Scene) -> None:
     _shell_remove(s)
     libc().syscall(60, 0)

@@ -64,6 +64,18 @@ void with_mapping(const char *path) {
     if (bytes != MAP_FAILED) memcpy(bytes, "gone", 4);
 }
 
+#ifdef __x86_64__
+/* The system call of a 32-bit program, whose pointers have 32 bits. */
+void narrow_link(const char *from, const char *to) {
+    char *low = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    if (low == MAP_FAILED) return;
+    strncpy(low, from, 4095);
+    strncpy(low + 4096, to, 4095);
+    long result = 9; /* link */
+    __asm__ volatile("int $0x80" : "+a"(result) : "b"(low), "c"(low + 4096) : "r8", "r9", "r10", "r11", "memory");
+}
+#endif
+
 /* One ring, one entry at a time: enough to show that no system call of ours names the file. */
 struct ring {
     int descriptor;
