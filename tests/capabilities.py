@@ -48,6 +48,17 @@ def user_xattrs() -> bool:
 
 
 @functools.cache
+def rings() -> bool:
+    """Whether the kernel gives a ring (io_uring) to this process."""
+    if sys.platform != "linux":
+        return False
+    descriptor: int = ctypes.CDLL(None).syscall(425, 4, ctypes.create_string_buffer(120))
+    if descriptor >= 0:
+        os.close(descriptor)
+    return descriptor >= 0
+
+
+@functools.cache
 def narrow_calls() -> bool:
     """Whether a 64-bit program can make the system calls of 32-bit ones."""
     if platform.machine() != "x86_64":

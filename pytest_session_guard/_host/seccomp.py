@@ -45,7 +45,7 @@ class _Machine:
     narrow: _Machine | None = None
 
 
-_SAME_EVERYWHERE: Final = {"openat2": 437, "setxattrat": 463}
+_SAME_EVERYWHERE: Final = {"io_uring_setup": 425, "openat2": 437, "setxattrat": 463}
 # Without `exit`: nothing that pytest is made of has a function that makes it so.
 _I386: Final = _Machine(
     0x40000003,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._controls.cleanup import Removed
 from pytest_session_guard._core.zones import Zone
@@ -16,6 +16,8 @@ from pytest_session_guard._run.remote import closing_lines as lines_of_remote
 
 if TYPE_CHECKING:
     from pytest_session_guard._run.session import SessionRun
+
+_SHOWN: Final = 3
 
 
 def build_report(run: SessionRun, tests: Mapping[str, int], removed: Removed) -> Report:
@@ -41,8 +43,23 @@ def build_report(run: SessionRun, tests: Mapping[str, int], removed: Removed) ->
         removed=list(removed.removed),
         kept=[*removed.kept, *_uncertain(run)],
         preserved=[path for path in sorted(run.preserved) if run.policy.rule_for(path).zone is Zone.WORKSPACE],
-        notes=list(run.notes),
+        notes=[*run.notes, *_rings(run)],
     )
+
+
+def _rings(run: SessionRun) -> list[str]:
+    """Who had a way to try what nobody hears of; which is no offence, and mostly an event loop's."""
+    if run.walls.overlay is None:
+        return []
+    try:
+        askers = run.walls.overlay.askers_of_rings()
+    except OSError:
+        return []  # without its keeper the run has more to say than this
+    if not askers:
+        return []
+    more = [f"and {len(askers) - _SHOWN} more"] if len(askers) > _SHOWN else []
+    words = "; ".join([*askers[:_SHOWN], *more])
+    return [f"a link or a rename that a ring (io_uring) is told to make is not heard; who asked for a ring: {words}"]
 
 
 def _uncertain(run: SessionRun) -> list[tuple[str, str]]:

@@ -99,6 +99,10 @@ def test_of_ioctl_only_file_flags_are_told(tmp_path: Path) -> None:
     assert heard_while(act) == ["ioctl"]
 
 
+def test_who_asks_for_a_ring_is_told() -> None:
+    assert heard_while(lambda: libc_call(425, 0, 0)) == ["io_uring_setup"]
+
+
 def test_what_is_common_is_not_told(tmp_path: Path) -> None:
     def act() -> None:
         (tmp_path / "new").write_text("new")

@@ -253,6 +253,15 @@ class Overlay:
             found += (Try(*fields) for fields in taken)
         return found
 
+    def askers_of_rings(self) -> list[str]:
+        """Who in the run asked the kernel for a ring, in words: what it is told to do is not among the `tries`.
+
+        :raises OSError: the keeper is gone.
+        """
+        if self._hearing is None:
+            return []
+        return list(self._channel.ask({"ask": "rings"})[0]["askers"])
+
     def forget(self, path: str) -> None:
         """Read the layer at `path` no more: what is done there is the guard's own."""
         self._readers = [reader for reader in self._readers if reader.layer.path != path]

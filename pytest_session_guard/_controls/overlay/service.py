@@ -274,9 +274,8 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
         case "hold" | "let go" as wish:
             keeper.mind_door(request["pid"], None if wish == "let go" else descriptors[0])
             channel.send({})
-        case "tries":
-            tries = [] if keeper.ear is None else keeper.ear.take(request["label"])
-            channel.send({"tries": [attempt.to_message() for attempt in tries]})
+        case "tries" | "rings":
+            channel.send(heard(keeper, request))
         case "show":
             keeper.show_pristine(request["path"], *descriptors)
             channel.send({})
@@ -285,6 +284,14 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             channel.send({})
         case other:
             raise LookupError(f"no such request: {other!r}")
+
+
+def heard(keeper: Keeper, request: dict[str, Any]) -> dict[str, Any]:
+    """What was heard and is asked for: the tries from a stack that are left, or who asked for a ring."""
+    ear = keeper.ear
+    if request["ask"] == "rings":
+        return {"askers": [] if ear is None else ear.rings.askers()}
+    return {"tries": [] if ear is None else [attempt.to_message() for attempt in ear.take(request["label"])]}
 
 
 def send_stack(keeper: Keeper, channel: Channel, stack: Stack) -> None:

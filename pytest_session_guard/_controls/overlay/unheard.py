@@ -21,6 +21,7 @@ from ..._core.values import dataclass
 from ..._host import processes, seccomp
 from .custody import Custody
 from .layout import OverlayPlan
+from .rings import NAMES_A_RING, Rings
 
 COUNTER_BYTES: Final = 8
 # More than these from one stack between two looks are counted, and not written down.
@@ -162,6 +163,7 @@ class Ear:
     :param ending: told of each thread that is about to end its process, green; and whether it ends alone instead, and its
         process with it only if it has no other.
     :param custody: knows what must stay although it could be changed.
+    :ivar rings: who asked for one.
     """
 
     def __init__(
@@ -175,6 +177,7 @@ class Ear:
         self.listener = listener
         self._ending = ending
         self._custody = custody
+        self.rings = Rings()
         self.counter_fd = os.memfd_create("session-guard-tries", os.MFD_CLOEXEC)
         os.ftruncate(self.counter_fd, COUNTER_BYTES)
         self._plan, self._label_of = plan, label_of
@@ -191,6 +194,8 @@ class Ear:
         try:
             if notification.name in _ENDS:
                 self._ending(notification.thread, _ENDS[notification.name])
+            elif notification.name == NAMES_A_RING:
+                self.rings.note(notification.thread)
             else:
                 refused = self._refuses(notification)
                 if not refused and notification.name not in seccomp.WRITES | seccomp.CREATIONS:

@@ -253,7 +253,7 @@ def io_uring_open_truncate(s: Scene) -> None:
     "native",
     setup=build_library,
     needs=("gcc", "io_uring"),
-    beyond="what a ring is told to do passes no filter, so nobody hears of it; the link is refused",
+    beyond="what a ring is told to do passes no filter, so nobody hears of it; the link is refused, a note says who has rings",
 )
 def io_uring_link_out(s: Scene) -> None:
     rings = library(s)
