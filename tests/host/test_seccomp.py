@@ -125,9 +125,9 @@ EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine(), 0)
 
 
 @pytest.mark.skipif(not EXIT, reason="the number of the call is not known here")
-@pytest.mark.parametrize(("status", "expected"), [(0, ["exit"]), (5, ["exit"]), (256, ["exit"]), (3, [])])
-def test_end_of_a_thread_is_told_where_it_asks_for_it(status: int, expected: list[str]) -> None:
-    assert heard_while(lambda: libc_call(EXIT, status), status) == expected
+@pytest.mark.parametrize("status", [0, 3])
+def test_end_of_a_thread_is_told_where_it_asks_for_it(status: int) -> None:
+    assert heard_while(lambda: libc_call(EXIT, status), status) == ["exit"]
 
 
 def libc_call(number: int, *arguments: int) -> None:

@@ -56,8 +56,10 @@ def test_process_that_would_end_green_is_killed_and_says_why(make_project: MakeP
     assert result.changes == {}
 
 
-def test_worker_whose_first_thread_ends_holds_nobody_up(make_project: MakeProject) -> None:
-    result = make_project({"test_it.py": END_FIRST_THREAD}).run("-n", "2")
+@pytest.mark.parametrize("status", [0, 3])
+def test_worker_whose_first_thread_ends_holds_nobody_up(make_project: MakeProject, status: int) -> None:
+    suite = END_FIRST_THREAD.replace(", 0)", f", {status})")
+    result = make_project({"test_it.py": suite}).run("-n", "2")
 
     assert result.status == 1, result.words
     assert "crashed while running 'test_it.py::test_leaves'" in result.stdout

@@ -165,8 +165,8 @@ class Keeper:
     def attend(self, thread: int, alone: bool) -> None:
         """A thread of the run is about to end its process, green.
 
-        :param alone: it ends without the others. The first one of pytest takes the tests along, and pytest's status; that of
-            a worker leaves those that talk to the run, which would wait for ever for tests that nobody runs.
+        :param alone: it ends without the others, in whatever colour. The first one of pytest takes the tests along, and
+            pytest's status; that of a worker leaves those that talk to the run, which would wait for ever for its tests.
         """
         if self.door is not None and (not alone or thread == self.door.pid):
             self.door.attend(thread)

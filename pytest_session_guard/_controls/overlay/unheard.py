@@ -160,8 +160,8 @@ class Ear:
     :param listener: see `seccomp.listen`; closed with `close`.
     :param plan: the plan as it stands at the moment.
     :param label_of: whose stack a thread stands in.
-    :param ending: told of each thread that is about to end its process, green; and whether it ends alone instead, and its
-        process with it only if it has no other.
+    :param ending: told of each thread that is about to end its process, green, or alone (then `True`), and its process with it
+        only if it has no other.
     :param custody: knows what must stay although it could be changed.
     :ivar rings: who asked for one.
     """
