@@ -14,6 +14,8 @@ KEEP_RUNS: Final = 10
 KEEP_BYTES: Final = 2 * 1024**3
 ALIVE: Final = "the run is alive"
 DELETED: Final = "was deleted meanwhile"
+# Where upper layers lie, or memory is mounted for them.
+LAYERS_DIRECTORY: Final = "overlay"
 LOCK_FILE: Final = "lock"
 """In a run's directory: held for as long as the run lives."""
 CLOSED_FILE: Final = "closed.json"

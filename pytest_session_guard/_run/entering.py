@@ -6,6 +6,7 @@ import json
 from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Final
 
+from pytest_session_guard._core.runs import LAYERS_DIRECTORY
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._run.canary import CANARY_DIRECTORY
 from pytest_session_guard._run.handover import Handover, read_policy
@@ -58,7 +59,7 @@ def wall_plan(run: SessionRun, has_workers: bool) -> WallPlan:
     return WallPlan(
         writable,
         covered,
-        run.directory.directory("overlay"),
+        run.directory.directory(LAYERS_DIRECTORY),
         has_workers,
         unpinned=(canary,),
         shared=shared_places(run.policy, run.settings.mode),

@@ -6,13 +6,15 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
 from pytest_session_guard._core.values import dataclass
 
 TRIAL_LIMIT_S: Final = 60
+REMOVAL_LIMIT_S: Final = 5
 CONTENT: Final = "real data\n"
 FILE: Final = "keep.txt"
 Status = Literal["enforced", "partial", "unavailable"]
@@ -47,11 +49,19 @@ def scratch_directory() -> Iterator[str]:
             file.write(CONTENT)
         yield scratch
     finally:
-        # The work directories of an overlay on disk have mode 000.
+        _remove(scratch)
+
+
+def _remove(scratch: str) -> None:
+    """Remove a scratch directory, beside a keeper that may be removing its layers at this moment."""
+    deadline = time.monotonic() + REMOVAL_LIMIT_S
+    while os.path.lexists(scratch) and time.monotonic() < deadline:
         for directory, names, _ in os.walk(scratch):
             for name in names:
-                if not os.path.islink(path := os.path.join(directory, name)):
-                    os.chmod(path, 0o700)
+                # The work directories of an overlay on disk have mode 000.
+                with suppress(FileNotFoundError):
+                    if not os.path.islink(path := os.path.join(directory, name)):
+                        os.chmod(path, 0o700)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pytest_session_guard._controls.ledger import holding, read_run, room_bytes, run_paths
 from pytest_session_guard._controls.retention import remove_run_directory
 from pytest_session_guard._core.errors import LedgerError
-from pytest_session_guard._core.runs import ALIVE, KEEP_BYTES, KEEP_RUNS, PastRun, plan_retention
+from pytest_session_guard._core.runs import ALIVE, KEEP_BYTES, KEEP_RUNS, LAYERS_DIRECTORY, PastRun, plan_retention
 from pytest_session_guard._run.past import glance, unfinished_runs
 
 
@@ -40,6 +40,35 @@ def prune(state_directory: str, keep_runs: int = KEEP_RUNS, keep_bytes: int = KE
     return gone
 
 
+def left_layers(state_directory: str) -> list[str]:
+    """The directories of dead runs in which upper layers may still lie, on the disk: their keeper was killed too."""
+    found = (path for path in run_paths(state_directory) if _entries(f"{path}/{LAYERS_DIRECTORY}"))
+    return [path for path in found if not glance(path).obstacle]
+
+
+def sweep_layers(state_directory: str) -> list[str]:
+    """Remove the upper layers of dead runs.
+
+    :returns: what went.
+    :raises OSError: something could not be removed.
+    """
+    swept: list[str] = []
+    for path in left_layers(state_directory):
+        # Imported here: ctypes costs 4 ms, and layers are hardly ever left.
+        from pytest_session_guard._controls.overlay import sweep_leftovers
+
+        with suppress(FileNotFoundError):  # somebody else sweeps too
+            swept += sweep_leftovers(f"{path}/{LAYERS_DIRECTORY}")
+    return swept
+
+
+def _entries(directory: str) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []  # a run that had none
+
+
 def tidy(state_directory: str, *, within_walls: bool = False) -> list[str]:
     """Finish what killed runs left, and prune.
 
@@ -53,6 +82,7 @@ def tidy(state_directory: str, *, within_walls: bool = False) -> list[str]:
     try:
         for run in unfinished_runs(state_directory):
             notes += _finish(run, within_walls)
+        sweep_layers(state_directory)
         prune(state_directory)
     except OSError as problem:
         notes.append(f"earlier runs could not be tidied up after: {problem.strerror or problem}")

@@ -97,9 +97,19 @@ def clean_runs(options: argparse.Namespace) -> int:
 
     runs = [find_run(options)] if options.name else unfinished_runs(ledger_of(options))
     statuses = [_clean_one(run, options.dry_run) for run in runs if not run.closed]
-    if not statuses:
+    layers = _clean_layers(ledger_of(options), options.dry_run)
+    if not (statuses or layers):
         say("nothing to clean")
     return max(statuses, default=FINE)
+
+
+def _clean_layers(ledger: str, dry_run: bool) -> list[str]:
+    """What is left of throw-away layers goes, whatever run it was; nobody can want it."""
+    from pytest_session_guard._run.tidying import left_layers, sweep_layers
+
+    found = left_layers(ledger) if dry_run else sweep_layers(ledger)
+    say([f"{'remove' if dry_run else 'removed'} throw-away layers {shown_path(path)}" for path in found])
+    return found
 
 
 def _clean_one(run: PastRun, dry_run: bool) -> int:

@@ -283,7 +283,8 @@ def leave_keeper(inside, upper):
     inside.enter(upper=upper)
     inside.put(inside.home + "/new")
     os.chmod(inside.home + "/app", 0)
-    return inside.overlay.keeper_pid, os.listdir(inside.scratch)
+    place = os.readlink(f"/proc/self/fd/{inside.overlay.layers[0].upper_fd}")
+    return inside.overlay.keeper_pid, "/upper-" in place, os.listdir(inside.scratch)
 
 
 def wait_for_end(pid: int) -> None:
@@ -296,10 +297,11 @@ def wait_for_end(pid: int) -> None:
 @by_everyone
 @pytest.mark.parametrize("upper", ["memory", "disk"])
 def test_nothing_is_left_after_the_run(scene: Scene, upper: str) -> None:
-    keeper_pid, in_scratch = scene.run(leave_keeper, upper)
+    keeper_pid, is_on_disk, shown = scene.run(leave_keeper, upper)
 
     wait_for_end(keeper_pid)
-    assert len(in_scratch) == (upper == "disk")
+    assert is_on_disk == (upper == "disk")
+    assert shown == [], "tests that walk through their checkout would meet it"
     assert list((scene.base / "scratch").iterdir()) == []
 
 

@@ -14,7 +14,7 @@ from pytest_session_guard._controls.ledger.journal import JournalReader, lock_fo
 from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.records import Identity
 from pytest_session_guard._core.relocation import COPIED, Birthplace, Move
-from pytest_session_guard._core.runs import CLOSED_FILE, DELETED, ENDED_FILE, LOCK_FILE, PastRun
+from pytest_session_guard._core.runs import CLOSED_FILE, DELETED, ENDED_FILE, LAYERS_DIRECTORY, LOCK_FILE, PastRun
 from pytest_session_guard._core.zones import is_within
 from pytest_session_guard._host.fsops import OwnPath, Raw, closing, lstat_or_none, read_file
 from pytest_session_guard._host.identity import identity_of, resolve_missing
@@ -229,13 +229,15 @@ def _size_bytes(path: str) -> int:
     while pending:
         try:
             entries = list(Raw.scandir(pending.pop()))
-        except FileNotFoundError:
-            continue  # deleted meanwhile
+        except (FileNotFoundError, PermissionError):
+            continue  # deleted meanwhile; or closed to us, as what an overlay works in is
         for entry in entries:
             found = lstat_or_none(entry.path)
             if found is None:
                 continue
             if stat.S_ISDIR(found.st_mode):
+                if entry.path == f"{path}/{LAYERS_DIRECTORY}":
+                    continue  # to look into a layer would move its access time, which passes for a touch of a live run's
                 pending.append(entry.path)
             elif found.st_nlink == 1:
                 total += found.st_blocks * 512 if hasattr(found, "st_blocks") else found.st_size

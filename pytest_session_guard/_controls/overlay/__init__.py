@@ -31,14 +31,15 @@ In the run's processes: `entrance` (enter, attach, probe) · `handle` (what one 
 In the process beside it: `service` (starts, answers, ends) · `keeper` (what it knows) · `base` (the disk as it was) · `pristine`
 (views for one test) · `unheard` and `custody` (calls that leave no trace, and those that are refused) · `door` (the last word) ·
 `end_note` (when the run went).
-Both: `layout` (a plan as mounts) · `construction` (the mounts made) · `joining` (namespaces) · `wire` (messages) · `reasons`
-(why not).
+Both: `layout` (a plan as mounts) · `construction` (the mounts made) · `disk_store` (upper layers on the disk) · `joining`
+(namespaces) · `wire` (messages) · `reasons` (why not).
 """
 
 from __future__ import annotations
 
 from .changes import Change
-from .entrance import attach, call_keeper, enter, probe, resume, sweep_leftovers, tell_keeper, witness_places
+from .disk_store import sweep_leftovers
+from .entrance import attach, call_keeper, enter, probe, resume, tell_keeper, witness_places
 from .handle import Overlay
 from .layout import OverlayPlan
 from .service import Ahead

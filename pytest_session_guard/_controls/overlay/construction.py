@@ -6,12 +6,13 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field
 from typing import Final, Literal
 
 from ..._core.values import dataclass
 from ..._host import mounts
+from .disk_store import Store, remove_all
 from .layout import Kind, Layout, OverlayPlan, Step, Surroundings
 
 UpperPlace = Literal["memory", "disk"]
@@ -19,9 +20,9 @@ UpperPlace = Literal["memory", "disk"]
 _UNIX_SOCKETS: Final = "/proc/net/unix"
 _PASSED_MOUNT_FLAGS: Final = mounts.NOSUID | mounts.NODEV | mounts.NOEXEC
 _PROBE_XATTR: Final = "user.session_guard"
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Reading an upper layer must not pass for a test's change of an access time.
 _READ_UNNOTICED: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOATIME | os.O_CLOEXEC
-DISK_UPPERS: Final = "upper-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,13 @@ class Construction:
 
     :param shortfalls: essential steps that could not be had as planned: path and why.
     :param loose: symlinks that could not be pinned: path and why.
-    :param store: the directory of the upper layers on the disk; empty when they lie in memory.
+    :param store: the directory of the upper layers on the disk; ``None`` when they lie in memory.
     """
 
     layers: list[Layer] = field(default_factory=list)
     shortfalls: list[tuple[str, str]] = field(default_factory=list)
     loose: list[tuple[str, str]] = field(default_factory=list)
-    store: str = ""
+    store: Store | None = None
 
 
 def survey(locked: bool) -> Surroundings:
@@ -143,6 +144,10 @@ class Builder:
         try:
             self._take_hold()
             yield
+        except BaseException:
+            with suppress(OSError):  # the next run finds it
+                remove_all((self.result.store,))
+            raise
         finally:
             # Those that no mount has used.
             for tree_fd in self._trees.values():
@@ -163,7 +168,7 @@ class Builder:
 
         :raises OSError: one that everything depends on was refused; the namespace is to be thrown away.
         """
-        store_fd = self._open_store()
+        store_fd, mount_fd = self._open_store()
         try:
             for step in self.layout.steps:
                 tree_fd = self._trees.pop(step.path)
@@ -171,25 +176,26 @@ class Builder:
                     self._make(step, tree_fd, store_fd)
                 finally:
                     os.close(tree_fd)
-            if self.place == "memory":
-                # By its descriptor, because a writable place may have been mounted over the path since. The
-                # overlays keep what they use of it, and so do descriptors.
-                mounts.detach(f"/proc/self/fd/{store_fd}")
+            # By its descriptor, because a writable place may have been mounted over the path since. The overlays keep
+            # what they use of it, and so do descriptors.
+            mounts.detach(f"/proc/self/fd/{mount_fd}")
+            if self.place == "disk":
+                _hide(self.plan.scratch)
         finally:
             os.close(store_fd)
+            os.close(mount_fd)
         return self.result
 
-    def _open_store(self) -> int:
-        path = self.plan.scratch
+    def _open_store(self) -> tuple[int, int]:
+        """Where the upper layers will lie, and the mount that this is in or on."""
+        scratch = self.plan.scratch
         if self.place == "memory":
-            mount_memory(path, self.plan.upper_size_bytes)
-        else:
-            # The scratch directory went read-only with the rest of the disk: its writable copy goes on top.
-            mounts.attach_tree(self._trees[""], path)
-            path = os.path.join(path, f"{DISK_UPPERS}{os.getpid()}-{os.urandom(4).hex()}")
-            os.mkdir(path, 0o700)
-            self.result.store = path
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            mount_memory(scratch, self.plan.upper_size_bytes)
+            return os.open(scratch, _DIRECTORY), os.open(scratch, _DIRECTORY)
+        # The scratch directory went read-only with the rest of the disk: its writable copy goes on top.
+        mounts.attach_tree(self._trees[""], scratch)
+        self.result.store = Store(scratch)
+        return os.open(self.result.store.path, _DIRECTORY), os.open(scratch, _DIRECTORY)
 
     def _make(self, step: Step, tree_fd: int, store_fd: int) -> None:
         if step.kind == "link":
@@ -244,6 +250,16 @@ class Builder:
             mounts.attach_tree(tree_fd, path)
         finally:
             os.close(tree_fd)
+
+
+def _hide(scratch: str) -> None:
+    """Show an empty directory where upper layers lie: tests walk through their checkout, and may not be able to.
+
+    To read one would also move its access time, which passes for a touch.
+    """
+    if os.listdir(scratch):
+        mount_memory(scratch)
+        mounts.freeze(scratch)
 
 
 def _show_frozen(step: Step, tree_fd: int) -> None:
@@ -314,42 +330,3 @@ def mount_overlay(inside: str, target: str, place: UpperPlace) -> None:
         options += ",volatile"
     flags = os.statvfs(f"{inside}/lower").f_flag & _PASSED_MOUNT_FLAGS
     mounts.mount("overlay", target, "overlay", mounts.NOATIME | flags, options)
-
-
-def remove_store_at(path: str) -> None:
-    """Remove upper layers of ours from the disk; those in memory go by themselves.
-
-    :param path: as in `Construction.store`.
-    :raises OSError: something in them cannot be removed.
-    """
-    if not path:
-        return
-    scratch_fd = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        remove_store(os.path.basename(path), scratch_fd)
-    finally:
-        os.close(scratch_fd)
-
-
-def remove_store(name: str, directory_fd: int) -> None:
-    """Remove upper layers from the disk.
-
-    Proof: the caller made the directory, by `Builder`, in its own scratch place; everything in it is a copy. No
-    symlink is followed, and no mount is entered by it.
-
-    :raises OSError: something in them cannot be removed.
-    """
-    # An overlay leaves its work directory with mode 000, and so may a test that changes modes.
-    os.chmod(name, 0o700, dir_fd=directory_fd)
-    tree_fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory_fd)
-    try:
-        with os.scandir(tree_fd) as entries:
-            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-        for entry, is_directory in found:
-            if is_directory:
-                remove_store(entry, tree_fd)
-            else:
-                os.unlink(entry, dir_fd=tree_fd)
-    finally:
-        os.close(tree_fd)
-    os.rmdir(name, dir_fd=directory_fd)

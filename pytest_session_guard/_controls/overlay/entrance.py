@@ -221,26 +221,6 @@ def _trial() -> str:
     return "fine"
 
 
-def sweep_leftovers(scratch: str) -> tuple[str, ...]:
-    """Remove what a keeper that was killed left on the disk; upper layers in memory leave nothing.
-
-    Proof: the entries are directories of this user, named as `Builder` names them, in a scratch directory of the
-    run's own, whose owner the caller knows to be dead.
-
-    :returns: what went.
-    :raises OSError: something could not be removed.
-    """
-    scratch_fd = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        names = [name for name in os.listdir(scratch_fd) if name.startswith(construction.DISK_UPPERS)]
-        ours = [n for n in names if os.stat(n, dir_fd=scratch_fd, follow_symlinks=False).st_uid == os.geteuid()]
-        for name in ours:
-            construction.remove_store(name, scratch_fd)
-    finally:
-        os.close(scratch_fd)
-    return tuple(os.path.join(scratch, name) for name in ours)
-
-
 def witness_places() -> tuple[str, ...]:
     """Directories of the read-only rest where an overlay lets a try leave a trace, for `OverlayPlan.witnessed`.
 

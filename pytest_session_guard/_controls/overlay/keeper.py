@@ -25,6 +25,7 @@ from ..._host import mounts
 from . import construction
 from .base import Base
 from .construction import Builder, Construction, Layer
+from .disk_store import Store, remove_all
 from .door import Door
 from .end_note import make_end_note
 from .joining import open_own_namespace, open_root
@@ -59,7 +60,7 @@ class Keeper:
     base: Base
     address: str = ""
     stacks: list[Stack] = field(default_factory=list)
-    further_stores: list[str] = field(default_factory=list)
+    further_stores: list[Store | None] = field(default_factory=list)
     ear: Ear | None = None
     heard: tuple[str, ...] = ()
     door: Door | None = None
@@ -256,8 +257,7 @@ class Keeper:
     def close(self) -> None:
         """Remove what lies on the disk; for when nobody is left to ask for it."""
         stores = (stack.built.store for stack in self.stacks)
-        for store in chain(stores, self.further_stores, self.pristine.stores()):
-            construction.remove_store_at(store)
+        remove_all(chain(stores, self.further_stores, self.pristine.stores()))
 
 
 def _detach_if_there(path: str) -> None:

@@ -8,7 +8,8 @@ from itertools import chain
 
 from ..._host import mounts
 from .base import Base
-from .construction import Builder, UpperPlace, remove_store_at
+from .construction import Builder, UpperPlace
+from .disk_store import Store, remove_all
 from .layout import Layout, OverlayPlan, lay_out
 
 
@@ -20,7 +21,7 @@ class PristineViews:
 
     def __init__(self, base: Base) -> None:
         self._base = base
-        self._stores: dict[str, list[str]] = {}
+        self._stores: dict[str, list[Store | None]] = {}
 
     def show(self, path: str, plan: OverlayPlan, place: UpperPlace, namespace_fd: int, root_fd: int) -> None:
         """Put a fresh overlay of the real data on `path` in another namespace.
@@ -57,13 +58,13 @@ class PristineViews:
         store = self._stores[path].pop()
         with self._base.left_for(namespace_fd, root_fd):
             mounts.detach(path)
-        remove_store_at(store)
+        remove_all((store,))
 
     def holds(self, path: str) -> bool:
         """Whether a view stands on a path, or above it, in any namespace of the run."""
         shown = (place for place, stores in self._stores.items() if stores)
         return any(path == place or path.startswith(place.rstrip("/") + "/") for place in shown)
 
-    def stores(self) -> Iterator[str]:
+    def stores(self) -> Iterator[Store | None]:
         """Their upper layers on the disk."""
         return chain.from_iterable(self._stores.values())
