@@ -172,7 +172,10 @@ def in_child(trial: Callable[[], bool]) -> bool:
     with warnings.catch_warnings():
         # Since 3.12 a fork beside threads warns; this child makes two system calls and leaves.
         warnings.simplefilter("ignore", DeprecationWarning)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            return False  # where no process can be made (a limit), none gives a proof
     if pid == 0:
         status = 1
         try:

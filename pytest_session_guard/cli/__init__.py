@@ -58,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FileNotFoundError as problem:
         if problem.filename is not None:
             raise
-        # Only the question for the working directory names no file; a traceback's status would pass for violations.
-        print_error("the working directory does not exist any more\n  allowed: to start from a directory that is there")
+        # Only the questions for a working and for a temporary directory name no file; a traceback's status would pass for
+        # violations.
+        print_error(_no_directory(problem))
         return NOT_DONE
     except BrokenPipeError:
         # The reader (head, less) has seen enough; nothing may be written at exit either.
@@ -93,3 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
         family.add(commands)
     commands.choices = _Choices(commands.choices)
     return parser
+
+
+def _no_directory(problem: FileNotFoundError) -> str:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return "the working directory does not exist any more\n  allowed: to start from a directory that is there"
+    return f"{problem.strerror}\n  allowed: to name one that this user may write to (TMPDIR)"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import pytest
 from capabilities import WITHOUT_NAMESPACES
 from isolated import ordinary_account
 from project import MakeProject, Project, snapshot
+
+from pytest_session_guard._controls.overlay import reasons
+from pytest_session_guard._controls.seal import _standing, _unavailable_clause
+from pytest_session_guard._run.advice import advice_for
 
 from .commands import guard
 
@@ -91,6 +96,20 @@ def test_hook_that_does_not_hold_is_status_3(project: Project, tmp_path: Path) -
     assert "forbidden write went through" in said["layers"]["hook"]["reason"]
 
 
+def test_machine_without_a_temporary_directory_is_told(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import tempfile\ntempfile._candidate_tempdir_list = lambda: ['/none']\n"
+    )
+
+    done = guard(project, "doctor", env={"PYTHONPATH": str(tmp_path)})
+
+    assert done.returncode == 3
+    assert done.stderr == (
+        "session-guard: No usable temporary directory found in ['/none']\n"
+        "  allowed: to name one that this user may write to (TMPDIR)\n"
+    )
+
+
 def test_interpreter_without_the_start_up_file_is_told(project: Project, tmp_path: Path) -> None:
     wrapper = tmp_path / "python"
     wrapper.write_text(f'#!/bin/sh\nunset SESSION_GUARD_RUN\nexec {project.account.python} "$@"\n')
@@ -119,3 +138,48 @@ def test_ledger_that_cannot_be_written_is_told_with_what_to_do() -> None:
     assert "cannot be written to (Permission denied)" in ledger["reason"]
     assert "session_guard_dir" in ledger["advice"]
     assert os.path.basename(str(project.root)) in ledger["gives"]
+
+
+def says(setting: str, value: str) -> Callable[[str], str]:
+    """Kernel settings of which one has a value."""
+    return lambda path: value if path == setting else ""
+
+
+STEPS = (reasons.ENTERING, reasons.MOUNTING, reasons.BUILDING)
+WHY_NO_OVERLAY = (
+    *(
+        reasons.failure_clause(step, number, os.strerror(number), lambda path: "")
+        for step in STEPS
+        for number in (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.ENOSPC, errno.EINVAL)
+    ),
+    reasons.failure_clause(reasons.ENTERING, errno.EUSERS, "", lambda path: ""),
+    reasons.failure_clause(reasons.BUILDING, errno.EROFS, "Read-only file system", lambda path: ""),
+    *(reasons.failure_clause(reasons.ENTERING, errno.ENOSPC, "", says(path, "0")) for path in reasons.LIMITS),
+    reasons.failure_clause(reasons.ENTERING, errno.EPERM, "", says(reasons.DEBIAN, "0")),
+    reasons.failure_clause(reasons.MOUNTING, errno.EPERM, "", says(reasons.APPARMOR, "1")),
+    reasons.threads_clause(2),
+    reasons.outside_threads_clause(2),
+    reasons.outside_threads_clause(3),
+    reasons.kept_rights_clause(OSError(errno.EPERM, "no")),
+    reasons.shortfall_clause([("/home/u", "Invalid argument")], ()),
+    reasons.shortfall_clause((), ["/data"]),
+    reasons.shortfall_clause((), (), [("/link", "no")]),
+    reasons.NO_PROC,
+    "its keeper did not start: [Errno 11] Resource temporarily unavailable",
+    "refusals to native code leave no trace (no listener by seccomp: Function not implemented)",
+)
+
+
+@pytest.mark.parametrize("reason", WHY_NO_OVERLAY)
+def test_whatever_keeps_the_overlay_away_has_advice(reason: str) -> None:
+    assert advice_for("overlay", reason)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.E2BIG])
+def test_whatever_keeps_the_seal_away_has_advice(number: int) -> None:
+    assert advice_for("seal", _unavailable_clause(OSError(number, os.strerror(number))))
+
+
+@pytest.mark.parametrize(("threads", "exposed"), [(2, ()), (3, ()), (1, ("/tmp/home",))])
+def test_a_seal_with_gaps_has_advice(threads: int, exposed: tuple[str, ...]) -> None:
+    assert advice_for("seal", _standing(7, threads, exposed)[1])

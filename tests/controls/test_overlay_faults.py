@@ -15,7 +15,7 @@ import pytest
 from inside_overlay import LayerUnavailableError, mounts, namespaces, overlay
 from overlay_scene import Scene, by_everyone, by_root, by_user, scene, snapshot  # noqa: F401
 
-UNSHARE, SETNS, MOUNT, MOUNT_SETATTR, OPEN_TREE = 272, 308, 165, 442, 428
+UNSHARE, SETNS, MOUNT, MOUNT_SETATTR, OPEN_TREE, CAPSET = 272, 308, 165, 442, 428, 126
 SECCOMP = "a seccomp filter, as in a container, or a chroot forbids them"
 
 only_x86 = pytest.mark.skipif(platform.machine() != "x86_64", reason="the filter has system call numbers of x86-64")
@@ -121,6 +121,17 @@ def test_refused_joining_enters_nothing(scene: Scene) -> None:
     answer = scene.run(enter_under_filter, SETNS, errno.EPERM)
 
     assert (answer["must_stop"], answer["moved"], answer["writable"]) == (False, [], True)
+
+
+@only_x86
+@by_everyone
+def test_process_that_keeps_the_right_to_mount_is_told_to_stop(scene: Scene) -> None:
+    answer = scene.run(enter_under_filter, CAPSET, errno.EPERM)
+
+    assert answer["reason"] == (
+        "the right to mount cannot be given up (Operation not permitted); a seccomp filter or a security module forbids it"
+    )
+    assert answer["must_stop"]
 
 
 def enter_on_full_disk(inside, inodes):

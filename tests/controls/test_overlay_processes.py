@@ -309,8 +309,13 @@ def leave_leftovers(inside):
     inside.enter(upper="disk")
     inside.put(inside.home + "/new/file")
     os.chmod(inside.home + "/new", 0)
+    told = inside.changes()
+    os.chdir(inside.home + "/app")
+    for _ in range(1200):  # deeper than Python calls itself, and than a process may have open
+        os.mkdir("deep")
+        os.chdir("deep")
     os.kill(inside.overlay.keeper_pid, 9)
-    return inside.changes()
+    return told
 
 
 def sweep(inside):

@@ -71,10 +71,13 @@ def enter(plan: OverlayPlan, for_workers: bool = False, ahead: service.Ahead | N
     _join(answer["own_users"], descriptors, before)
     overlay = Overlay(channel, answer, descriptors, reasons.outside_threads_clause(count) if count > 1 else "")
     _be_heard(overlay, _resolved(plan))
-    if for_workers:
-        overlay.keep_rights_for_workers()
-    else:
-        overlay.drop_rights()
+    try:
+        if for_workers:
+            overlay.keep_rights_for_workers()
+        else:
+            overlay.drop_rights()
+    except OSError as problem:
+        raise LayerUnavailableError(LAYER, reasons.kept_rights_clause(problem), entered=True) from problem
     return overlay
 
 

@@ -48,6 +48,13 @@ def rights_clause() -> str:
     return f"an earlier session of this process gave up the right to build layers for workers; {ALONE}"
 
 
+def kept_rights_clause(problem: OSError) -> str:
+    """For a process that stands inside and cannot give up what could undo the walls."""
+    return (
+        f"the right to mount cannot be given up ({problem.strerror}); a seccomp filter or a security module forbids it"
+    )
+
+
 def setting(path: str) -> str:
     """What a file below ``/proc/sys`` says; nothing where there is no such file."""
     try:
