@@ -12,12 +12,8 @@ from pytest_session_guard._core.errors import ConfigurationError, LayerUnavailab
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Turn what a user can mend into pytest's own usage error, exit status 4."""
+    """Turn what a user can mend into pytest's own usage error, exit status 4: no conftest is imported, and no test runs."""
     try:
         yield
-    except LayerUnavailableError as problem:
-        if problem.entered:
-            raise
-        raise pytest.UsageError(str(problem)) from problem
-    except (ConfigurationError, LedgerError) as problem:
+    except (ConfigurationError, LayerUnavailableError, LedgerError) as problem:
         raise pytest.UsageError(str(problem)) from problem
