@@ -13,6 +13,7 @@ from typing import Final
 PR_SET_CHILD_SUBREAPER: Final = 36
 POLL_S: Final = 0.02
 CHILDREN_LIMIT_S: Final = 1.0
+THREADS_ASKED: Final = 8
 
 
 def adopt_orphans() -> bool:
@@ -55,6 +56,35 @@ def parent_of(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[1])
     except (OSError, IndexError, ValueError):
         return 0
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or waits to be asked for its status."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except (OSError, IndexError):
+        return True
+
+
+def run_time_ns(pid: int) -> int | None:
+    """How long a process has run on a processor; -1 where that is not told, or it has many threads to ask.
+
+    :returns: ``None`` for one that has ended.
+    """
+    if has_ended(pid):
+        return None
+    tasks = _names(f"/proc/{pid}/task")
+    if len(tasks) > THREADS_ASKED:
+        return -1
+    total_ns = 0
+    for task in tasks:
+        try:
+            with open(f"/proc/{pid}/task/{task}/schedstat", "rb") as file:
+                total_ns += int(file.read().split()[0])
+        except (OSError, IndexError, ValueError):
+            return -1
+    return total_ns
 
 
 def ancestors() -> frozenset[int]:

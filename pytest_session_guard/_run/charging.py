@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from builtins import len  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from pytest_session_guard._core.zones import Zone, counts, is_within
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
+from pytest_session_guard._run.commands import UNKNOWN
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Change, Try
@@ -63,8 +65,17 @@ class Charging:
             rule = rule_of(attempt, run.policy)
             if rule is not None and attempt.path not in known and is_refused(attempt):
                 known.add(attempt.path)
-                run.touched(refused(attempt, rule, self._blame()))
+                run.touched(refused(attempt, rule, self._blame(attempt.pid)))
 
-    def _blame(self) -> Blame:
+    def _blame(self, pid: int = 0) -> Blame:
+        """Whom to charge, and whom to name.
+
+        :param pid: who did it, where that is known.
+        """
         run = self._run
-        return Blame(run.span, not run.is_expecting, run.commands.of(run.span.nodeid), self.still_at_work)
+        span, suspects = run.span, run.commands.of(run.span.nodeid)
+        is_own = pid and os.path.isdir(f"/proc/self/task/{pid}")
+        if run.stragglers and suspects == UNKNOWN and not (is_own or run.is_expecting or self.still_at_work):
+            # The test that runs has started no program; an earlier one has.
+            span, suspects = run.stragglers.suspects(span)
+        return Blame(span, not run.is_expecting, suspects, self.still_at_work)

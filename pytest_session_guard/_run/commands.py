@@ -55,6 +55,14 @@ class Commands:
             del self._started[: len(self._started) - MOST + 1]
             self._started.append(started)
 
+    def end_of_another(self, nodeid: str) -> tuple[str, str] | None:
+        """A test other than this one that started programs, and these in words; they are forgotten, so it is told once."""
+        if not self._started or nodeid == self._nodeid:
+            return None
+        words = self.of(self._nodeid).words
+        self._started = []
+        return self._nodeid, words
+
     def of(self, nodeid: str) -> Suspects:
         """The command line, or those of which one it was; none where the test started none that was seen."""
         if nodeid != self._nodeid or not self._started:

@@ -33,6 +33,7 @@ from pytest_session_guard._run.leniency import Leniency
 from pytest_session_guard._run.lookout import Lookout
 from pytest_session_guard._run.own_errors import own_error
 from pytest_session_guard._run.places import Places
+from pytest_session_guard._run.stragglers import Stragglers
 from pytest_session_guard._run.walls import Layer, Walls
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class GuardRun:
         self.broken: list[tuple[str, str]] = []
         self.exhausted = 0
         self.commands = Commands(self.places.rootdir)
+        self.stragglers = Stragglers(self.directory.run_id)
         self.seen_by_others: set[str] = set()
         self.left_running: list[Mapping[str, Any]] = []
         self.begun_removals: list[Mapping[str, Any]] = []
@@ -309,6 +311,10 @@ class GuardRun:
 
     def enter(self, nodeid: str, phase: Phase) -> None:
         """From now on touches are charged to this test and phase."""
+        if (ended := self.commands.end_of_another(nodeid)) is not None:
+            self.stragglers.look(*ended)
+        elif self.stragglers:
+            self.stragglers.begin_phase()
         self._at = (nodeid, phase)
 
     def leave(self) -> None:

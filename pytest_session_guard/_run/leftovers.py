@@ -16,7 +16,9 @@ from pytest_session_guard._host.processes import (
     ancestors,
     children,
     command_of,
+    descendants,
     environment_of,
+    has_ended,
     mount_namespace,
     open_files,
     parent_of,
@@ -73,11 +75,13 @@ class Leftovers:
 
     :param namespaces: the mount namespaces of the run, where it has such.
     :param forked: the tests that made a bare fork of this process; such a child has no environment of its own to ask.
+    :param near: only this process's children and all below them count, which takes no look at other processes.
     """
 
     run_id: str
     namespaces: Collection[str] = ()
     forked: Collection[str] = ()
+    near: bool = False
     met: dict[int, Leftover] = field(default_factory=dict)
 
     def wait(self, limit_s: float) -> list[Leftover]:
@@ -113,6 +117,9 @@ class Leftovers:
         return at_work
 
     def _pids(self) -> Iterator[int]:
+        if self.near:
+            yield from (pid for pid in descendants() if not has_ended(pid))
+            return
         if self.namespaces:
             # What started this process goes by the same layers where a session came before this one; it was left by nobody.
             above = ancestors()

@@ -1,0 +1,56 @@
+"""Programs that outlive the test that started them: what they do is that test's, also while another one runs."""
+
+from __future__ import annotations
+
+from pytest_session_guard._core.records import Span
+from pytest_session_guard._host.processes import run_time_ns
+from pytest_session_guard._run.commands import UNKNOWN, Suspects
+from pytest_session_guard._run.leftovers import Leftover, Leftovers, told
+
+
+class Stragglers:
+    """Who of this process's children was at work when the test that started it was over.
+
+    What has let go of its parent, as daemons do, is not among them: to find that takes a look at all processes.
+
+    :param run_id: the run's.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self._leftovers = Leftovers(run_id, near=True)
+        # How long each has run up to the beginning of this phase.
+        self._ran: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._ran)
+
+    def look(self, nodeid: str, programs: str) -> None:
+        """A test that started programs is over.
+
+        :param programs: those that it started, in words.
+        """
+        # One that is just being started has neither a command line nor an environment to tell its test by.
+        found = (Leftover(one.pid, one.command or programs, one.nodeid or nodeid) for one in self._leftovers.look())
+        self._leftovers.met = {one.pid: one for one in found if one.nodeid}
+        self._ran = dict.fromkeys(self._leftovers.met, -1)
+        self.begin_phase()
+
+    def begin_phase(self) -> None:
+        """Whatever they did up to now has been told, and who has ended is none any more."""
+        times = ((pid, run_time_ns(pid)) for pid in self._ran)
+        self._ran = {pid: time_ns for pid, time_ns in times if time_ns is not None}
+
+    def suspects(self, running: Span) -> tuple[Span, Suspects]:
+        """The test to charge, and who may have done it, in words; nobody where none of them has moved in this phase.
+
+        :param running: the test and phase that runs.
+        """
+        moved = [
+            self._leftovers.met[pid] for pid, ran_ns in self._ran.items() if ran_ns == -1 or run_time_ns(pid) != ran_ns
+        ]
+        names = {one.nodeid for one in moved}
+        if not moved:
+            return running, UNKNOWN
+        charged = running if len(names) != 1 or running.nodeid in names else Span(names.pop(), "late")
+        return charged, Suspects(told(moved))

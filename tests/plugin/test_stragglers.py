@@ -1,0 +1,74 @@
+"""A child that outlives its test while others run: what it does is its starter's, and no innocent test is red for it."""
+
+from __future__ import annotations
+
+import pytest
+from project import MakeProject
+
+from pytest_session_guard._controls.overlay import probe
+
+SUITE = """\
+import ctypes, os, subprocess, sys, time
+from pathlib import Path
+
+GO, DONE = Path(os.environ["TMPDIR"], "go"), Path(os.environ["TMPDIR"], "done")
+LATE = "while [ ! -e $TMPDIR/go ]; do sleep 0.01; done; @ACT@; touch $TMPDIR/done; exec sleep 0.2"
+
+def native_harm():
+    libc = ctypes.CDLL(None)
+    libc.close(libc.open(os.fsencode(Path.home() / ".chat" / "native"), os.O_CREAT | os.O_WRONLY, 0o600))
+
+def test_starts():
+    subprocess.Popen(LATE, shell=True)
+
+def test_waits():
+    GO.touch()
+    while not DONE.exists():
+        time.sleep(0.01)
+
+def test_innocent():
+    pass
+
+def test_starts_a_sleeper():
+    subprocess.Popen(["sleep", "20"])
+
+def test_harms_itself():
+    native_harm()
+
+def test_starts_and_harms():
+    subprocess.run("echo > ~/.chat/child", shell=True, check=True)
+"""
+WRITES = "echo late > ~/.chat/notes.txt"
+LINKS = "ln ~/.chat/notes.txt $TMPDIR/alias"
+
+pytestmark = pytest.mark.skipif(probe().status == "unavailable", reason="no overlay is to be had here")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+@pytest.mark.parametrize("act", [WRITES, LINKS])
+def test_what_a_straggler_does_is_charged_to_its_starter(
+    make_project: MakeProject, act: str, workers: tuple[str, ...]
+) -> None:
+    project = make_project({"test_it.py": SUITE.replace("@ACT@", act)})
+
+    names = ("test_starts", "test_waits", "test_innocent")
+    result = project.run(*(f"test_it.py::{name}" for name in names), *workers)
+
+    assert (result.status, result.changes) == (1, {}), result.words
+    (touch,) = [touch for touch in result.touches if touch["path"].endswith("notes.txt")]
+    assert (touch["nodeid"], touch["phase"]) == ("test_it.py::test_starts", "late"), result.words
+    assert "/bin/sh -c while" in touch["process"] or "ln " in touch["process"]
+    assert "PASSED" in result.said_of("test_waits"), result.words
+    assert "PASSED" in result.said_of("test_innocent"), result.words
+
+
+def test_what_nobody_else_can_have_done_is_the_running_tests(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE})
+
+    names = ("test_starts_a_sleeper", "test_harms_itself", "test_starts_and_harms")
+    result = project.run(*(f"test_it.py::{name}" for name in names))
+
+    assert result.status == 1
+    charged = {touch["path"].rpartition("/")[2]: touch["nodeid"].rpartition("::")[2] for touch in result.touches}
+    assert charged == {"native": "test_harms_itself", "child": "test_starts_and_harms"}, result.words
+    assert "FAILED" in result.said_of("test_harms_itself")
