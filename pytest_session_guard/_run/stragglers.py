@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from typing import Final
+
 from pytest_session_guard._core.records import Span
 from pytest_session_guard._host.processes import run_time_ns
 from pytest_session_guard._run.commands import UNKNOWN, Suspects
 from pytest_session_guard._run.leftovers import Leftover, Leftovers, told
+
+# So much older than a phase may be what is known of them at its beginning: to ask takes some fifty microseconds each.
+STALE_AFTER_S: Final = 0.05
+_monotonic: Final = time.monotonic  # captured: tests replace it
 
 
 class Stragglers:
@@ -18,8 +25,9 @@ class Stragglers:
 
     def __init__(self, run_id: str) -> None:
         self._leftovers = Leftovers(run_id, near=True)
-        # How long each has run up to the beginning of this phase.
+        # How long each has run up to the beginning of this phase, or a moment before.
         self._ran: dict[int, int] = {}
+        self._asked = 0.0
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -34,10 +42,15 @@ class Stragglers:
         found = (Leftover(one.pid, one.command or programs, one.nodeid or nodeid) for one in self._leftovers.look())
         self._leftovers.met = {one.pid: one for one in found if one.nodeid}
         self._ran = dict.fromkeys(self._leftovers.met, -1)
-        self.begin_phase()
+        self._ask()
 
     def begin_phase(self) -> None:
         """Whatever they did up to now has been told, and who has ended is none any more."""
+        if _monotonic() - self._asked > STALE_AFTER_S:
+            self._ask()
+
+    def _ask(self) -> None:
+        self._asked = _monotonic()
         times = ((pid, run_time_ns(pid)) for pid in self._ran)
         self._ran = {pid: time_ns for pid, time_ns in times if time_ns is not None}
 

@@ -32,6 +32,9 @@ def test_innocent():
 def test_starts_a_sleeper():
     subprocess.Popen(["sleep", "20"])
 
+def test_pauses():
+    time.sleep(0.5)
+
 def test_harms_itself():
     native_harm()
 
@@ -65,7 +68,7 @@ def test_what_a_straggler_does_is_charged_to_its_starter(
 def test_what_nobody_else_can_have_done_is_the_running_tests(make_project: MakeProject) -> None:
     project = make_project({"test_it.py": SUITE})
 
-    names = ("test_starts_a_sleeper", "test_harms_itself", "test_starts_and_harms")
+    names = ("test_starts_a_sleeper", "test_pauses", "test_harms_itself", "test_starts_and_harms")
     result = project.run(*(f"test_it.py::{name}" for name in names))
 
     assert result.status == 1
