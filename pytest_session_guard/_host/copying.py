@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from pytest_session_guard._host.fsops import OwnPath, Raw, closing, write_all
+from pytest_session_guard._host.fsops import OwnPath, Raw, closing, insist_on_owner, write_all
 from pytest_session_guard._host.identity import HAS_PROC_FD
 
 PIECE: Final = 1 << 20
@@ -42,6 +42,7 @@ def copy_content(source: str, target: str, mode: int = 0o600) -> tuple[os.stat_r
         if not stat.S_ISREG(before.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", source)
         with closing(Raw.open(OwnPath(target), _CREATE, mode)) as target_fd:
+            insist_on_owner(target, Raw.fstat(target_fd), mode)
             for start, end in _extents(source_fd, before.st_size):
                 _copy_extent(source_fd, target_fd, start, end)
             _Primitives.truncate(OwnPath(target), before.st_size)
@@ -85,10 +86,24 @@ def same_content(one: str, other: str) -> bool:
         stats = Raw.fstat(first), Raw.fstat(second)
         if not all(stat.S_ISREG(found.st_mode) for found in stats) or stats[0].st_size != stats[1].st_size:
             return False
-        while piece := Raw.read(first, PIECE):
-            if piece != Raw.read(second, PIECE):
+        size, compared = stats[0].st_size, 0
+        # Where both have a hole there is nothing to compare: a disk image of a terabyte may hold a few megabytes.
+        for start, end in sorted([*_extents(first, size), *_extents(second, size)]):
+            if end > compared and not _same_bytes(first, second, max(start, compared), end):
                 return False
+            compared = max(compared, end)
         return True
+
+
+def _same_bytes(first: int, second: int, start: int, end: int) -> bool:
+    for fd in (first, second):
+        _Primitives.lseek(fd, start, os.SEEK_SET)
+    left = end - start
+    while left > 0 and (piece := Raw.read(first, min(PIECE, left))):
+        if piece != Raw.read(second, len(piece)):
+            return False
+        left -= len(piece)
+    return True
 
 
 def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:

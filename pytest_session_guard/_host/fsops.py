@@ -215,11 +215,11 @@ def open_for_append(path: str) -> int:
 def _open_new(path: str, flags: int, mode: int) -> int:
     # O_EXCL follows no symlink either.
     fd = Raw.open(OwnPath(path), flags | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    _insist_on_owner(path, Raw.fstat(fd), mode)
+    insist_on_owner(path, Raw.fstat(fd), mode)
     return fd
 
 
-def _insist_on_owner(path: str, made: os.stat_result, mode: int) -> None:
+def insist_on_owner(path: str, made: os.stat_result, mode: int) -> None:
     """A test may run under a umask that takes even the owner's rights away; ours stay. Others' are as the umask says."""
     if (made.st_mode ^ mode) & stat.S_IRWXU:
         Raw.chmod(OwnPath(path), mode)
@@ -232,7 +232,7 @@ def make_directory(path: str, mode: int = 0o700) -> None:
     """
     try:
         Raw.mkdir(OwnPath(path), mode)
-        _insist_on_owner(path, Raw.lstat(path), mode)
+        insist_on_owner(path, Raw.lstat(path), mode)
     except FileExistsError:
         if not stat.S_ISDIR(Raw.stat(OwnPath(path)).st_mode):
             raise

@@ -127,6 +127,37 @@ def test_a_killed_run_leaves_its_last_breath_to_decide(scene: Scene) -> None:
     assert plan_restore_run(early).kept == ((str(path), CHANGED_SINCE),)
 
 
+@pytest.mark.parametrize("change", ["written", "shortened", "removed"])
+def test_a_huge_file_comes_back_with_its_holes_and_nobody_reads_those(scene: Scene, change: str) -> None:
+    path = scene.work / "disk.img"
+    with path.open("wb") as file:
+        file.write(b"start")
+        file.seek(1 << 32)
+        file.write(b"middle")
+        file.truncate(1 << 40)
+    taken = path.stat().st_blocks
+    scene.keep(path, removal=change == "removed")
+    if change == "written":
+        with path.open("r+b") as file:
+            file.seek(1 << 36)
+            file.write(b"by the run")
+    elif change == "shortened":
+        os.truncate(path, 3)
+    else:
+        path.unlink()
+
+    # Reading a terabyte of zeros would take minutes.
+    done = restore_run(ended(scene))
+
+    assert done.restored == (str(path),)
+    found = path.stat()
+    assert (found.st_size, found.st_blocks) == (1 << 40, taken)
+    with path.open("rb") as file:
+        assert file.read(5) == b"start"
+        file.seek(1 << 32)
+        assert file.read(7) == b"middle\0"
+
+
 def test_restore_of_one_path_leaves_the_others(scene: Scene) -> None:
     (scene.work / "d").mkdir()
     inside, outside = put(scene.work / "d" / "a"), put(scene.work / "dd")

@@ -100,6 +100,39 @@ def test_an_error_of_the_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.Mo
         copy_content(str(tmp_path / "source"), str(tmp_path / "target"))
 
 
+def test_a_copy_can_be_read_under_a_umask_that_takes_everything(tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(CONTENT)
+    before = os.umask(0o777)
+    try:
+        copy_content(str(tmp_path / "source"), str(tmp_path / "target"))
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "target").stat().st_mode & 0o777 == 0o600
+
+
+def test_of_holes_no_byte_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, middle in (("one", b"middle"), ("same", b"middle"), ("other", b"Middle"), ("hole", b"")):
+        with (tmp_path / name).open("wb") as file:
+            file.seek(1 << 32)
+            file.write(middle)
+            file.truncate(1 << 40)
+    read: list[int] = []
+    original = copying.Raw.read
+
+    def counting(fd: int, count: int) -> bytes:
+        read.append(count)
+        return original(fd, count)
+
+    monkeypatch.setattr(copying.Raw, "read", counting)
+
+    same = {name: same_content(str(tmp_path / "one"), str(tmp_path / name)) for name in ("same", "other", "hole")}
+
+    assert same == {"same": True, "other": False, "hole": False}
+    assert sum(read) < 1 << 20
+    assert not same_content(str(tmp_path / "hole"), str(tmp_path / "one"))
+
+
 def test_where_holes_cannot_be_asked_for_everything_is_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> int:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
