@@ -273,8 +273,10 @@ class GuardRun:
     def insist_on_whole_journals(self) -> None:
         """Nothing is removed on the word of a ledger that somebody wrote into.
 
-        :raises LedgerError: a line in the middle of another process's journal is no record, or the journal cannot be read.
+        :raises LedgerError: a line in the middle of another process's journal is no record, or the journal cannot be read; or
+            this process's own was replaced or cut short.
         """
+        self.journal.insist_on_whole()
         damaged = dict.fromkeys([*self.reader.damaged, *self.everybody.damaged])
         if damaged:
             raise LedgerError(self.directory.path, f"it is damaged: {', '.join(damaged)}")

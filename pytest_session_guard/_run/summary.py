@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._controls.cleanup import Removed
 from pytest_session_guard._core.zones import Zone
-from pytest_session_guard._host.fsops import clock_ns
+from pytest_session_guard._host.fsops import Raw, clock_ns
 from pytest_session_guard._report.document import Report
 from pytest_session_guard._report.text import headline, preserved_lines
 from pytest_session_guard._run.places import zones_of
@@ -29,7 +29,7 @@ def build_report(run: SessionRun, tests: Mapping[str, int], removed: Removed) ->
         run={
             "id": run.directory.run_id,
             "started": run.directory.started_ns / 1e9,
-            "finished": clock_ns(run.directory.path) / 1e9,
+            "finished": _now_ns(run) / 1e9,
             **run.header,
             "workers": run.reader.labels(),
         },
@@ -60,6 +60,14 @@ def _rings(run: SessionRun) -> list[str]:
     more = [f"and {len(askers) - _SHOWN} more"] if len(askers) > _SHOWN else []
     words = "; ".join([*askers[:_SHOWN], *more])
     return [f"a link or a rename that a ring (io_uring) is told to make is not heard; who asked for a ring: {words}"]
+
+
+def _now_ns(run: SessionRun) -> int:
+    """By the clock of the ledger's file system, as the start; by the machine's where the ledger is gone."""
+    try:
+        return clock_ns(run.directory.path)
+    except OSError:
+        return Raw.time_ns()
 
 
 def _uncertain(run: SessionRun) -> list[tuple[str, str]]:

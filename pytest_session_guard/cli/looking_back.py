@@ -88,7 +88,8 @@ def restore_run(options: argparse.Namespace) -> int:
         if not (done.restored or done.kept):
             say("nothing to restore")
         kept = done.kept
-    return VIOLATED if any(reason != AS_IT_WAS for _, reason in kept) else FINE
+    say([f"damaged  {line}; what else the run changed is not known" for line in run.damaged])
+    return VIOLATED if run.damaged or any(reason != AS_IT_WAS for _, reason in kept) else FINE
 
 
 def clean_runs(options: argparse.Namespace) -> int:

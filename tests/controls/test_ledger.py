@@ -170,9 +170,20 @@ def test_a_run_that_has_no_lock_yet_counts_as_alive(tmp_path: Path) -> None:
         (61, ["policy-main.json"], True),
         (0, ["closed.json"], False),
         (0, ["closed.json", "report.json"], False),
-        (61, ["closed.json", "journal-main-1-2.jsonl"], True),
+        (0, ["journal-main-1-2.jsonl"], False),
+        (0, ["journal-gw0-1-2.jsonl"], True),
     ],
-    ids=["now", "of-this-minute", "earlier", "of-tomorrow", "not-empty", "closed", "deleted-but-for", "journal-left"],
+    ids=[
+        "now",
+        "of-this-minute",
+        "earlier",
+        "of-tomorrow",
+        "not-empty",
+        "closed",
+        "deleted-but-for",
+        "nobody-writes",
+        "a-workers",
+    ],
 )
 def test_a_run_without_a_lock_counts_as_alive_for_a_minute_unless_it_has_nothing_to_tell(
     tmp_path: Path, age_s: int, entries: list[str], alive: bool

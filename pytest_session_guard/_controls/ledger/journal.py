@@ -24,6 +24,8 @@ class Journal:
         self.run_directory = run_directory
         self.label = label
         self.written = 0
+        # How many bytes the open file must have. Not counted under a lock: where threads meet it is too small, never too large.
+        self._counted = [0]
         self.names: set[str] = set()
         self._torn = False
         self._open()
@@ -34,8 +36,10 @@ class Journal:
         self.names.add(self.name)
         path = f"{self.run_directory}/{self.name}"
         try:
-            self._fd = keep_clear_of_low_numbers(open_for_append(path))
-            self._torn = False
+            opened = keep_clear_of_low_numbers(open_for_append(path))
+            # A list of its own: a thread that still writes to the last file counts there.
+            self._counted, self._fd, self._torn = [0], opened, False
+            self._owner = Raw.fstat(self._fd).st_uid
             lock_for_life(self._fd)
         except OSError as problem:
             raise LedgerError(path, problem.strerror or str(problem)) from problem
@@ -49,17 +53,47 @@ class Journal:
         try:
             if Raw.getpid() != self.pid or self._torn:
                 self._open()
-            found = Raw.fstat(self._fd)
-            if found.st_nlink == 0:
-                # The write would succeed, into a file that nobody will ever read.
-                raise FileNotFoundError(errno.ENOENT, "it was deleted during the run")
-            before = found.st_size
-            write_all(self._fd, encode_line(record))
+            counted = self._counted
+            before = self._look(counted[0]).st_size
+            line = encode_line(record)
+            write_all(self._fd, line)
+            counted[0] += len(line)
             self.written += 1
         except OSError as problem:
             # Half a line at the end of a file does no harm; in the middle it would be damage. The next record goes elsewhere.
             self._torn = before >= 0 and Raw.fstat(self._fd).st_size != before
             raise LedgerError(f"{self.run_directory}/{self.name}", problem.strerror or str(problem)) from problem
+
+    def _look(self, least_bytes: int) -> os.stat_result:
+        """The open file, which has all that was written to it and can still be found.
+
+        :param least_bytes: read before this call: another thread may write at any moment.
+        :raises OSError: it is not so: what was written down is lost, and what is written from now on may be.
+        """
+        found = Raw.fstat(self._fd)
+        if found.st_nlink == 0:
+            # The write would succeed, into a file that nobody will ever read.
+            raise FileNotFoundError(errno.ENOENT, "it was deleted during the run")
+        if found.st_size < least_bytes:
+            raise OSError(errno.EIO, "it was cut short during the run")
+        return found
+
+    def insist_on_whole(self) -> None:
+        """Nothing is removed on the word of a journal that is not where it was, or has lost what was written to it.
+
+        :raises LedgerError: it is so.
+        """
+        path = f"{self.run_directory}/{self.name}"
+        if Raw.getpid() != self.pid:
+            return  # a fork's is made at its first record
+        try:
+            held, stands = self._look(self._counted[0]), Raw.lstat(path)
+        except OSError as problem:
+            raise LedgerError(path, problem.strerror or str(problem)) from problem
+        if (held.st_dev, held.st_ino) != (stands.st_dev, stands.st_ino):
+            raise LedgerError(path, "another file stands in its place")
+        if held.st_uid != self._owner:
+            raise LedgerError(path, f"it was given to another user (uid {held.st_uid})")
 
     @property
     def descriptor(self) -> int:

@@ -21,6 +21,7 @@ from pytest_session_guard._host.identity import identity_of, resolve_missing
 
 # Journals of commands that look after a run when it is over.
 AFTERWARDS: Final = ("journal-restore-", "journal-clean-")
+MAIN_JOURNAL: Final = "journal-main-"
 STILLBORN_NS: Final = 60_000_000_000
 
 
@@ -51,13 +52,15 @@ def holding(run_path: str) -> Iterator[bool]:
 
 def _has_nothing_to_tell(run_path: str) -> bool:
     """Whether a run that has no lock is over: killed between making its directory and locking it, which takes it no minute; or
-    closed, and what it had written is deleted (``git clean -x``).
+    closed, and what it had written is deleted (``git clean -x``); or nobody writes its journals any more.
     """
     try:
         age_ns = Raw.time_ns() - Raw.lstat(run_path).st_mtime_ns
         names = Raw.listdir(run_path)
     except OSError:
         return False  # nobody can tell
+    if LOCK_FILE not in names and any(name.startswith(MAIN_JOURNAL) for name in names):
+        return not _has_living_writers(run_path)  # the lock alone was deleted: the journals are locked for life too
     if CLOSED_FILE in names:
         return not any(name == LOCK_FILE or name.startswith("journal-") for name in names)
     return not names and age_ns > STILLBORN_NS
