@@ -22,7 +22,7 @@ from pytest_session_guard._run.handing_back import is_gone
 from pytest_session_guard._run.leftovers import STILL_RUNNING
 from pytest_session_guard._run.retreat import Retreat
 from pytest_session_guard._run.session import SessionRun
-from pytest_session_guard._run.unfinished import close
+from pytest_session_guard._run.unfinished import close, give_up
 
 # pytest's own exit statuses that would let a pipeline go on: everything passed, or no test was collected.
 GREEN: Final = frozenset({0, 5})
@@ -81,7 +81,7 @@ class _LastWord:
         if self._getpid() != run.pid:
             run.settle_made()
             return
-        if run.finished and not run.is_retired:
+        if run.finished and not run.is_retired and not run.has_given_up:
             before = len(run.touches)
             try:
                 self._tell_survivors(look_once_more(run))
@@ -91,6 +91,8 @@ class _LastWord:
             except LedgerError as problem:
                 if not is_gone(run):
                     self._write(run.stderr_fd, f"session-guard: {problem}\n".encode(errors="replace"))
+            except Exception as problem:
+                give_up(run, problem)
             self.late.extend(t for t in run.touches[before:] if t.violation and t not in self.late)
         self.exiting = True
         if run.is_controller:

@@ -7,7 +7,7 @@ import threading
 from builtins import bool, len, str, sum  # noqa: A004 - captured: tests mock builtins
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -197,10 +197,10 @@ class GuardRun:
         touch = own_error(event, args, problem, self.span, suspects)
         try:
             self.touched(touch)
-        except Exception as second:  # whatever else breaks, the refusal stands and stderr has it
-            Raw.write(
-                2, f"session-guard: guard-error at {event}: {problem!r}, then {second!r}\n".encode(errors="replace")
-            )
+        except Exception as second:  # whatever else breaks, the refusal stands, and stderr has it where there is room
+            said = f"session-guard: guard-error at {event}: {problem!r}, then {second!r}\n"
+            with suppress(OSError):
+                Raw.write(2, said.encode(errors="replace"))
         return entry(touch, self.places.rootdir)
 
     def complain(self, problem: LedgerError) -> None:

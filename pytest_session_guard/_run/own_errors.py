@@ -12,6 +12,9 @@ from pytest_session_guard._run.commands import Suspects
 
 REPORT: Final = "report"
 """What goes wrong when a report is to be written where it was asked for."""
+FINISHING: Final = "the end of the run"
+"""What goes wrong while a run is finished."""
+FIX_FINISHING: Final = "finish it by hand: session-guard clean {run}; and please report this error of the guard's own"
 FIX_REPORT: Final = "name a place where this user may write (--session-guard-json, --session-guard-html)"
 
 
@@ -37,6 +40,9 @@ def own_error(event: str, args: tuple[Any, ...], problem: BaseException, span: S
     )
     if event == REPORT and isinstance(problem, OSError):
         return replace(touch, reason=f"could not be written: {problem.strerror}", fix=FIX_REPORT)
+    if event == FINISHING:
+        fix = FIX_FINISHING.format(run=touch.path.rpartition("/")[2])
+        return replace(touch, reason=f"could not be finished: {type(problem).__name__}: {problem}", fix=fix)
     if not isinstance(problem, LedgerError):
         return touch
     culprit = suspects.culprit

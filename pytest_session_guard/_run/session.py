@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import field
 from typing import Any, Final
 
-from pytest_session_guard._controls.cleanup import Cleanup
+from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.markers import read_marker
 from pytest_session_guard._core.errors import (
     LedgerError,
@@ -35,7 +35,7 @@ from pytest_session_guard._run.reports import write_report
 from pytest_session_guard._run.retreat import Retreat, move_home
 from pytest_session_guard._run.stamps import Stamps
 from pytest_session_guard._run.summary import build_report
-from pytest_session_guard._run.unfinished import clear_shared, close
+from pytest_session_guard._run.unfinished import clear_shared, close, give_up
 
 GREEN: Final = frozenset({0, 5})
 
@@ -65,6 +65,8 @@ class SessionRun(GuardRun):
         self.supervised = self.is_configured = False
         self.is_handed_back = False
         self.is_retired = False
+        # At its end the guard failed at something: it does no more, and leaves everything to the next run.
+        self.has_given_up = False
         self._is_held = False
         self.forks = Forks(self.current_span)
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
@@ -230,6 +232,18 @@ class SessionRun(GuardRun):
             self._note_leftovers()
             self._told, self._is_told = len(self.touches), True
             return exit_status
+        try:
+            self.report = build_report(self, tests, self._finish())
+        except Exception as problem:  # an error of our own; what is in doubt stays, and somebody is told how to go on
+            self.report = build_report(self, tests, give_up(self, problem))
+        fold(self.report, self.remote)
+        self._told, self._is_told = len(self.touches), True
+        self._write_reports()
+        self.exit_status = self.status_for(exit_status)
+        return self.exit_status
+
+    def _finish(self) -> Removed:
+        """Take everything in, put back what must be, and remove what may be; returns what went from shared places."""
         self.reader.widen()
         self._mark_basetemp()
         self.look()
@@ -241,12 +255,7 @@ class SessionRun(GuardRun):
             self.earlier.compare(self, at_last=True)
         removed = clear_shared(self, self.cleanup)
         self.compare_inventory()
-        self.report = build_report(self, tests, removed)
-        fold(self.report, self.remote)
-        self._told, self._is_told = len(self.touches), True
-        self._write_reports()
-        self.exit_status = self.status_for(exit_status)
-        return self.exit_status
+        return removed
 
     def _note_leftovers(self) -> list[dict[str, Any]]:
         """Write down what is still running, for whoever reads what it does from now on: the controller, or the launcher.
@@ -283,8 +292,9 @@ class SessionRun(GuardRun):
 
     def look(self) -> None:
         """Take in what happened until now, by the policy of now."""
-        with self.complaining():
-            self.collect()
+        if not self.has_given_up:
+            with self.complaining():
+                self.collect()
 
     def status_for(self, exit_status: int) -> int:
         """The exit status that this run deserves, given pytest's own."""

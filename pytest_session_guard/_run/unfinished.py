@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,8 @@ from pytest_session_guard._core.errors import LedgerError
 from pytest_session_guard._core.removal import BESIDE
 from pytest_session_guard._core.runs import quarantined_paths
 from pytest_session_guard._core.zones import Zone
+from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._run.own_errors import FINISHING
 
 if TYPE_CHECKING:
     from pytest_session_guard._run.guard import GuardRun
@@ -31,9 +34,27 @@ def clear_shared(run: GuardRun, cleanup: Cleanup) -> Removed:
         return Removed((*finished.removed, *cleared.removed), (*finished.kept, *cleared.kept))
     except LedgerError as problem:
         run.complain(problem)
-        shared = [path for path in run.ownership.paths if run.policy.rule_for(path).zone is Zone.SHARED]
-        there = sorted(path for path in shared if os.path.lexists(path))
-        return Removed(kept=tuple((path, f"the ledger cannot be used ({problem.reason})") for path in there))
+        return _kept(run, f"the ledger cannot be used ({problem.reason})")
+
+
+def give_up(run: SessionRun, problem: Exception) -> Removed:
+    """An error of the guard's own at the end of a run: nothing more is removed, the ledger stays for the next run, all is red."""
+    run.has_given_up = True
+    # Imported here: nobody needs it otherwise. Whoever reports the error has to say where it was.
+    import traceback
+
+    with suppress(OSError):
+        Raw.write(run.stderr_fd, "".join(traceback.format_exception(problem)).encode(errors="backslashreplace"))
+    run.failed(FINISHING, (run.directory.path,), problem)
+    return _kept(
+        run, f"the guard failed before it was removed; session-guard clean {run.directory.run_id} goes on with it"
+    )
+
+
+def _kept(run: GuardRun, reason: str) -> Removed:
+    """All artifacts in shared places as staying there, for one reason."""
+    shared = [path for path in run.ownership.paths if run.policy.rule_for(path).zone is Zone.SHARED]
+    return Removed(kept=tuple((path, reason) for path in sorted(shared) if os.path.lexists(path)))
 
 
 def close(run: SessionRun) -> None:
@@ -43,8 +64,8 @@ def close(run: SessionRun) -> None:
 
     :raises LedgerError: it cannot be written down.
     """
-    if run.is_fork:
-        return  # its parent goes on
+    if run.is_fork or run.has_given_up:
+        return  # its parent goes on, or the next run
     kept = dict(run.report.kept)
     run.ownership.settle()
     late = any(path not in kept and run.policy.rule_for(path).zone is Zone.SHARED for path in run.ownership.paths)
