@@ -435,7 +435,7 @@ def test_a_journal_that_cannot_be_trusted_is_damage_and_is_read_no_further(
     if os.geteuid() == 0:
         os.chown(path, 12345, -1)
     else:
-        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+        monkeypatch.setattr(Raw, "geteuid", staticmethod(lambda: 12345))
     reader = JournalReader(run.path)
 
     assert [reader.poll(), reader.poll()] == [[], []]
@@ -544,7 +544,7 @@ def test_a_run_whose_directory_is_a_link_or_another_users_is_foreign(
     assert {read_run(str(tmp_path / name)).foreign for name in ("link", "file")} == {
         "is a symlink or a file, where a directory of ours should be"
     }
-    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    monkeypatch.setattr(Raw, "geteuid", staticmethod(lambda: 12345))
     assert "belongs to another user" in read_run(run.path).foreign
 
 

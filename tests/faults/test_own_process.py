@@ -11,7 +11,7 @@ from isolated import ordinary_account
 from project import HOME, Account, MakeProject, Project
 
 IMPORTS = """\
-import contextlib, os, resource, signal, subprocess, sys
+import contextlib, os, resource, signal, subprocess
 from pathlib import Path
 
 import pytest
@@ -75,6 +75,57 @@ def test_under_any_umask_what_a_test_changes_is_kept_and_what_the_guard_makes_is
     done = project.call(who.python, "-m", "pytest_session_guard", "restore", "latest")
     assert done.returncode == 0, done.stdout + done.stderr
     assert {name: (project.root / name).read_text() for name in files} == files
+
+
+PRETENDS = """
+def shell_makes(name):
+    subprocess.run(["sh", "-c", f"echo x > {NOTES}.{name}"])
+
+# A patch of the fixture's is still there when pytest asks the guard what the test did.
+@pytest.mark.parametrize("name", ["geteuid", "getuid", "getpid"])
+@pytest.mark.parametrize("answer", [0, 4242])
+def test_pretends(monkeypatch, session_guard, name, answer):
+    monkeypatch.setattr(os, name, lambda: answer)
+    made = STORE / f"{name}-{answer}"
+    made.write_text("x")
+    (session_guard.path / "private").write_text("x")
+    # What other processes of the run made is known from their journals alone.
+    child = os.fork()
+    if child == 0:
+        open(f"{made}-by-a-child", "w").close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    session_guard.remove(made, f"{made}-by-a-child")
+
+@pytest.mark.parametrize("name", ["geteuid", "getuid", "getpid"])
+def test_pretends_and_harms(monkeypatch, name):
+    monkeypatch.setattr(os, name, lambda: 4242)
+    shell_makes(name)
+
+def test_follows(session_guard):
+    made = STORE / "removed"
+    made.write_text("x")
+    session_guard.remove(made)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["bare", "n2"])
+def test_a_test_that_pretends_to_be_another_user_or_process_does_not_make_the_ledger_somebody_elses(
+    account: tuple[Account, Path], workers: tuple[str, ...]
+) -> None:
+    who, place = account
+    project = Project(place / f"pretends{len(workers)}", {"test_it.py": IMPORTS + PRETENDS}, HOME, who)
+    (project.base / "store").mkdir()
+    project.give_away()
+
+    result = project.run(f"--session-guard-share={project.base}/store", *workers)
+
+    assert (result.status, result.outcomes) == (1, {"passed": 7, "failed": 3}), result.words
+    assert {touch["nodeid"].partition("[")[0] for touch in result.touches} == {"test_it.py::test_pretends_and_harms"}
+    assert list((project.base / "store").iterdir()) == [], result.words
+    assert result.changes == {}
+    made = {path.name for path in project.tmp.iterdir() if path.name.startswith("pytest-session-guard-")}
+    assert made <= {f"pytest-session-guard-{os.getuid() if who.uid is None else who.uid}"}
 
 
 MAY_NOT_GROW = """

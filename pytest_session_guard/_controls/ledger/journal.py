@@ -183,7 +183,7 @@ class JournalReader:
             found = Raw.lstat(path)
             if found.st_size <= offset and stat.S_ISREG(found.st_mode):
                 return ()
-            if hasattr(os, "geteuid") and found.st_uid not in (os.geteuid(), 0):
+            if Raw.geteuid is not None and found.st_uid not in (Raw.geteuid(), 0):
                 raise PermissionError(errno.EPERM, f"belongs to another user (uid {found.st_uid})")
             page = parse_journal(read_file(path, offset))
         except OSError as problem:

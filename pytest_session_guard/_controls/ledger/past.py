@@ -177,7 +177,7 @@ def _distrust(path: str) -> str:
         return f"cannot be looked at ({problem.strerror})"
     if not stat.S_ISDIR(found.st_mode):
         return "is a symlink or a file, where a directory of ours should be"
-    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+    if Raw.geteuid is not None and found.st_uid != Raw.geteuid():
         return f"belongs to another user (uid {found.st_uid})"
     return ""
 
