@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._run.leftovers import WAIT_S, Leftover, leftovers_of, told
+from pytest_session_guard._run.makings import take_in
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Overlay
@@ -33,6 +34,8 @@ def look_once_more(run: SessionRun) -> Sequence[object]:
     run.charging.still_at_work = told(leftovers.met.values())
     run.enter(leftovers.starter.nodeid, leftovers.starter.phase)
     run.collect()
+    if others:
+        take_in(run, of_all=True)
     _charge_late(run, others)
     if run.earlier is not None:
         run.earlier.compare(run, at_last=True)

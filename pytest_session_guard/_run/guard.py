@@ -31,6 +31,7 @@ from pytest_session_guard._run.charging import Charging
 from pytest_session_guard._run.commands import Commands
 from pytest_session_guard._run.leniency import Leniency
 from pytest_session_guard._run.lookout import Lookout
+from pytest_session_guard._run.makings import take_in
 from pytest_session_guard._run.own_errors import own_error
 from pytest_session_guard._run.places import Places
 from pytest_session_guard._run.stragglers import Stragglers
@@ -260,7 +261,8 @@ class GuardRun:
                     yield record
 
     def _everybodys_records(self) -> Iterator[Mapping[str, Any]]:
-        """What all processes of the run wrote about ownership, other workers included."""
+        """What all processes of the run wrote about ownership, other workers included; and what programs without a hook made."""
+        take_in(self)
         for record in self.everybody.poll():
             match record:
                 case {"kind": "touch" | "preimage"}:
@@ -298,6 +300,7 @@ class GuardRun:
 
     def _collect(self) -> None:
         self.ownership.settle()
+        take_in(self)
         self.ownership.learn(self._learn_from_others())
         self._tell_emergencies()
         learned, self._learned = self._learned, []

@@ -31,7 +31,7 @@ class Lookout:
         self._pid = Raw.getpid()
         self._notices: Notices | None = None
         self._untouched = False
-        self._has_new_tries: Callable[[], bool] | None = None
+        self._has_heard: Callable[[], bool] | None = None
 
     def begin(self, walls: Walls) -> None:
         """Watch what is there by now; again after the walls grew."""
@@ -39,7 +39,7 @@ class Lookout:
         self._walls = walls
         roots: tuple[str, ...] = ()
         if walls.overlay is not None:
-            self._has_new_tries = walls.overlay.has_new_tries
+            self._has_heard = walls.overlay.has_news
             roots = walls.overlay.upper_roots
         # Imported here: it takes ctypes, which is for runs alone.
         from pytest_session_guard._host.notices import Notices
@@ -62,7 +62,7 @@ class Lookout:
             self._untouched
             and self._notices is not None
             and not self._notices.has_news()
-            and (self._has_new_tries is None or not self._has_new_tries())
+            and (self._has_heard is None or not self._has_heard())
             and Raw.getpid() == self._pid
         )
 

@@ -26,6 +26,7 @@ from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
 from pytest_session_guard._run.leftovers import Forks, leftovers_of
+from pytest_session_guard._run.makings import take_in
 from pytest_session_guard._run.narrowing import Narrowing
 from pytest_session_guard._run.own_errors import REPORT
 from pytest_session_guard._run.places import zones_of
@@ -253,6 +254,8 @@ class SessionRun(GuardRun):
         self.left_running += self._note_leftovers()
         if self.earlier is not None:
             self.earlier.compare(self, at_last=True)
+        with self.complaining():
+            take_in(self, of_all=True)
         removed = clear_shared(self, self.cleanup)
         self.compare_inventory()
         return removed

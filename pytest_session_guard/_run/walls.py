@@ -16,7 +16,7 @@ from pytest_session_guard._host.support import HAS_KERNEL_LAYERS, LINUX_ONLY
 from pytest_session_guard._run.places import Places
 
 if TYPE_CHECKING:
-    from pytest_session_guard._controls.overlay import Ahead, Change, Overlay, OverlayPlan, Try
+    from pytest_session_guard._controls.overlay import Ahead, Change, Making, Overlay, OverlayPlan, Try
 
 KERNEL_LAYERS: Final = ("overlay", "seal", "manifest")
 
@@ -101,6 +101,16 @@ class Walls:
         :raises OSError: whoever hears of it is gone.
         """
         return () if self.overlay is None else self.overlay.tries()
+
+    def makings(self, *, of_all: bool = False) -> Sequence[Making]:
+        """What programs without a hook brought about in shared places since the last look.
+
+        :param of_all: in the stacks of workers too, which may have ended before they asked.
+        :raises OSError: whoever hears of it is gone.
+        """
+        if self.overlay is None:
+            return ()
+        return self.overlay.makings_left() if of_all else self.overlay.makings()
 
     def of_workers(self) -> list[Overlay]:
         """The layers of the session's other processes that have some of their own; they can be read after these have died.

@@ -314,7 +314,9 @@ def test_a_forked_child_writes_to_a_journal_of_its_own(run: RunDirectory) -> Non
     ]
 
 
-def test_threads_write_whole_lines(run: RunDirectory) -> None:
+def test_threads_write_whole_lines_and_none_takes_the_journal_for_cut_short(run: RunDirectory) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
     journal = Journal(run.path, "main")
     threads = [
         threading.Thread(target=lambda n: [journal.append({"n": n, "i": i}) for i in range(200)], args=[number])
@@ -324,6 +326,7 @@ def test_threads_write_whole_lines(run: RunDirectory) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
 
     page = parse_journal(Path(run.path, journal.name).read_bytes())
     assert (len(page.records), page.damaged, page.torn) == (800, (), False)

@@ -64,7 +64,7 @@ def test_what_cannot_be_tagged_any_more_stops_nothing_and_is_no_violation(make_p
         result = project.run("-p", "no:randomly")
 
         assert (result.status, result.outcomes, result.touches) == (0, {"passed": 2}, []), result.words
-        assert result.changes.keys() <= {"shared", "shared/replaced.json"}, result.words
-        assert (project.home / "shared" / "replaced.json").read_text() == "{}\n"
+        # What the shell put in its place is the run's as well.
+        assert result.changes.keys() <= {"shared"}, result.words
         assert result.report is not None
         assert [note for note in result.report["notes"] if "closed/a.json" in note and "Permission denied" in note]

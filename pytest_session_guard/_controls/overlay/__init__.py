@@ -29,10 +29,10 @@ What a test can notice inside:
 In the run's processes: `entrance` (enter, attach, probe) · `handle` (what one who stands inside asks and reads) · `changes` and
 `comparison` (what an upper layer holds) · `missing` (protected roots that were not there).
 In the process beside it: `service` (starts, answers, ends) · `keeper` (what it knows) · `base` (the disk as it was) · `pristine`
-(views for one test) · `unheard` and `custody` (calls that leave no trace, and those that are refused) · `door` (the last word) ·
-`end_note` (when the run went).
+(views for one test) · `unheard` and `custody` (calls that leave no trace, and those that are refused) · `rings` (who
+goes unheard) · `makings` (what others bring about in shared places) · `door` (the last word) · `end_note` (when the run went).
 Both: `layout` (a plan as mounts) · `construction` (the mounts made) · `disk_store` (upper layers on the disk) · `joining`
-(namespaces) · `wire` (messages) · `reasons` (why not).
+(namespaces) · `wire` (messages) · `hearing` (whether there is news) · `reasons` (why not).
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from .disk_store import sweep_leftovers
 from .entrance import attach, call_keeper, enter, probe, resume, tell_keeper, witness_places
 from .handle import Overlay
 from .layout import OverlayPlan
+from .makings import Making
 from .service import Ahead
 from .unheard import Try
 from .wire import MAIN
@@ -50,6 +51,7 @@ __all__ = [
     "MAIN",
     "Ahead",
     "Change",
+    "Making",
     "Overlay",
     "OverlayPlan",
     "Try",

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable
 
 from ..._core.zones import Pattern, Policy, Rule, Zone, is_within
-from ..._host.identity import look
+from ..._host.identity import Sight, look
 from .layout import OverlayPlan
 
 
@@ -62,8 +62,12 @@ class Custody:
             return self._policy.rule_for(path).zone is Zone.PROTECTED
         return False  # somebody has made it, and this call would not
 
+    def is_shared(self, path: str) -> bool:
+        """Whether a path lies in a shared place, the real one."""
+        return self._policy.rule_for(path).zone is Zone.SHARED and not self._is_pristine(path)
+
     def _must_stay(self, thread: int, path: str, to_write: bool) -> bool:
-        if self._policy.rule_for(path).zone is not Zone.SHARED or self._is_pristine(path):
+        if not self.is_shared(path):
             return False
         try:
             seen = look(f"/proc/{thread}/root{path}")
@@ -71,6 +75,10 @@ class Custody:
             return False  # nothing stands there
         if to_write and not stat.S_ISREG(seen.mode):
             return False  # a directory cannot be written to, and what goes into a pipe or a device stays in no file
+        return self._is_older(seen)
+
+    def _is_older(self, seen: Sight) -> bool:
+        """Whether an object was there before the run."""
         assert self._plan is not None, "unreachable because a plan was followed first"
         born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
         # Where whole seconds are kept (some file systems: every other one) what the run makes looks older than it is.

@@ -146,7 +146,7 @@ def _held_calls(plan: OverlayPlan, missing: Sequence[str] = ()) -> frozenset[str
 
     :param missing: protected roots that do not exist, in writable places.
     """
-    calls = seccomp.REMOVALS | seccomp.WRITES if plan.shared else frozenset()
+    calls = seccomp.REMOVALS | seccomp.WRITES | seccomp.CREATIONS if plan.shared else frozenset()
     return calls | seccomp.WRITES | seccomp.CREATIONS if plan.forbids_missing and missing else calls
 
 

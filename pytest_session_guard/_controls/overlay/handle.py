@@ -16,9 +16,11 @@ from ..._host.identity import resolve_missing
 from . import joining, reasons
 from .changes import Change, LayerReader
 from .construction import Layer
+from .hearing import Hearing
 from .layout import OverlayPlan, ancestors
+from .makings import Making
 from .missing import MissingRoots
-from .unheard import Hearing, Try
+from .unheard import Try
 from .wire import MAIN, Channel
 
 LAYER: Final = "overlay"
@@ -230,8 +232,8 @@ class Overlay:
         if os.getpid() == self._pid:
             self._channel.ask({"ask": "let go", "pid": self._pid})
 
-    def has_new_tries(self) -> bool:
-        """Whether `tries` would have to ask; no system call."""
+    def has_news(self) -> bool:
+        """Whether `tries` or `makings` would have to ask; no system call."""
         return self._hearing is not None and self._hearing.has_news()
 
     def tries(self) -> list[Try]:
@@ -239,7 +241,7 @@ class Overlay:
 
         :raises OSError: the keeper is gone.
         """
-        if self._hearing is None or not self._hearing.is_new() or os.getpid() != self._pid:
+        if self._hearing is None or not self._hearing.has_new_tries() or os.getpid() != self._pid:
             return []
         return self.tries_left(self.label)
 
@@ -261,6 +263,29 @@ class Overlay:
         if self._hearing is None:
             return []
         return list(self._channel.ask({"ask": "rings"})[0]["askers"])
+
+    def makings(self) -> list[Making]:
+        """What was brought about in shared places from this stack since the last call; no system call where nothing was.
+
+        :raises OSError: the keeper is gone.
+        """
+        return self.makings_left(self.label) if self._hearing is not None and self._hearing.has_new_makings() else []
+
+    def makings_left(self, label: str = "") -> list[Making]:
+        """What was brought about from one stack of the run, or from all, that nobody has asked for yet.
+
+        :raises OSError: the keeper is gone.
+        """
+        # A forked child must not share its parent's conversation.
+        channel = self._channel if os.getpid() == self._pid else Channel.connected(self.address)
+        try:
+            found: list[Making] = []
+            while taken := channel.ask({"ask": "makings", "label": label})[0]["makings"]:
+                found += map(Making.parse, taken)
+            return found
+        finally:
+            if channel is not self._channel:
+                channel.close()
 
     def forget(self, path: str) -> None:
         """Read the layer at `path` no more: what is done there is the guard's own."""

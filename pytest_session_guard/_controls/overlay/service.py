@@ -270,11 +270,11 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
                 custody = Custody(keeper.pristine.holds, keeper.missing_roots)
                 keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend, custody)
                 keeper.heard = tuple(request["heard"])
-            channel.send({"heard": keeper.heard}, [] if keeper.ear is None else [keeper.ear.counter_fd])
+            channel.send({"heard": keeper.heard}, [] if keeper.ear is None else [keeper.ear.counter.fd])
         case "hold" | "let go" as wish:
             keeper.mind_door(request["pid"], None if wish == "let go" else descriptors[0])
             channel.send({})
-        case "tries" | "rings":
+        case "tries" | "makings" | "rings":
             channel.send(heard(keeper, request))
         case "show":
             keeper.show_pristine(request["path"], *descriptors)
@@ -287,11 +287,11 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
 
 
 def heard(keeper: Keeper, request: dict[str, Any]) -> dict[str, Any]:
-    """What was heard and is asked for: the tries from a stack that are left, or who asked for a ring."""
-    ear = keeper.ear
-    if request["ask"] == "rings":
+    """What was heard and is asked for: who asked for a ring, or of one stack the tries or makings that are left."""
+    ear, what = keeper.ear, request["ask"]
+    if what == "rings":
         return {"askers": [] if ear is None else ear.rings.askers()}
-    return {"tries": [] if ear is None else [attempt.to_message() for attempt in ear.take(request["label"])]}
+    return {what: [] if ear is None else ear.told(what, request["label"])}
 
 
 def send_stack(keeper: Keeper, channel: Channel, stack: Stack) -> None:

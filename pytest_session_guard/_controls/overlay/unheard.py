@@ -10,7 +10,6 @@ would hurt what was there before.
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -19,11 +18,13 @@ from typing import Final
 
 from ..._core.values import dataclass
 from ..._host import processes, seccomp
+from ..._host.identity import look
 from .custody import Custody
+from .hearing import Counter
 from .layout import OverlayPlan
+from .makings import Making, Makings
 from .rings import NAMES_A_RING, Rings
 
-COUNTER_BYTES: Final = 8
 # More than these from one stack between two looks are counted, and not written down.
 KEPT_AT_MOST: Final = 1000
 _COMMAND_CHARACTERS: Final = 1000
@@ -82,6 +83,8 @@ _FOLLOWING: Final = frozenset({"setxattr", "setxattrat", "chown", "fchownat"})
 _TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 _TO_CREATE: Final = os.O_CREAT | os.O_EXCL
 _MAKING: Final = seccomp.CREATIONS | {"creat", "link", "linkat", "rename", "renameat", "renameat2"}
+_RENAMES: Final = frozenset({"rename", "renameat", "renameat2"})
+_NEVER_OVER: Final = seccomp.CREATIONS | {"link", "linkat"}
 _NO_REPLACE: Final = 1  # RENAME_NOREPLACE
 _NO_FOLLOW: Final = 0x100  # AT_SYMLINK_NOFOLLOW, as `fchownat` has it in its last argument
 _WORDS: Final = {
@@ -131,29 +134,6 @@ class Try:
         return astuple(self)
 
 
-class Hearing:
-    """The side of a process of the run: whether there were tries, at the price of a look into memory.
-
-    :param counter_fd: taken over.
-    """
-
-    def __init__(self, counter_fd: int) -> None:
-        try:
-            self._counter = mmap.mmap(counter_fd, COUNTER_BYTES, mmap.MAP_SHARED, mmap.PROT_READ)
-        finally:
-            os.close(counter_fd)
-        self._heard = self._counter[:]
-
-    def has_news(self) -> bool:
-        """Whether anything was tried, in any stack, since `is_new` was asked last."""
-        return self._counter[:] != self._heard
-
-    def is_new(self) -> bool:
-        """Whether anything was tried, in any stack, since the last call."""
-        before, self._heard = self._heard, self._counter[:]
-        return before != self._heard
-
-
 class Ear:
     """The keeper's side.
 
@@ -178,11 +158,10 @@ class Ear:
         self._ending = ending
         self._custody = custody
         self.rings = Rings()
-        self.counter_fd = os.memfd_create("session-guard-tries", os.MFD_CLOEXEC)
-        os.ftruncate(self.counter_fd, COUNTER_BYTES)
+        self.counter = Counter()
+        self.makings = Makings()
         self._plan, self._label_of = plan, label_of
         self._kept: dict[str, list[Try]] = {}
-        self._count = 0
 
     def hear(self) -> None:
         """Take one call, and let it go on whatever comes of looking at it, unless it would hurt what is in custody."""
@@ -224,25 +203,38 @@ class Ear:
         to_write = notification.name in seccomp.WRITES
         if notification.name == "openat2" and not _how_of_openat2(notification) & _TO_WRITE:
             return False
-        spots = _SPOTS[notification.name]
-        if _leaves_what_is_there(notification):
-            spots = spots[:-1]  # where that name is taken the kernel says so, and nothing is changed
-        paths = [_path_at(notification, spot) for spot in spots]
+        every = [_path_at(notification, spot) for spot in _SPOTS[notification.name]]
+        # Where the last name is taken the kernel says so, and nothing is changed.
+        paths = every[:-1] if _leaves_what_is_there(notification) else every
         if to_write:
             paths = [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
-        held = self._custody.held(notification.thread, paths, to_write) or self._barred(notification)
+        makes = _makes(notification)
+        barred = every[-1] if makes and self._custody.barred(notification.thread, every[-1]) else ""
+        held = self._custody.held(notification.thread, paths, to_write) or barred
         if not held or not seccomp.still_waits(self.listener, notification):
+            if makes and not held:
+                self._note_making(notification.thread, *every, is_rename=notification.name in _RENAMES)
             return False
         other = next((path for path in paths if path != held), "")
         self._write_down(notification, held, other, refused=True)
         return True
 
-    def _barred(self, notification: seccomp.Notification) -> str:
-        """The path that a call would make where nothing may come to be, or ``""``."""
-        if not _makes(notification):
-            return ""
-        path = _path_at(notification, _SPOTS[notification.name][-1])
-        return path if self._custody.barred(notification.thread, path) else ""
+    def _note_making(self, thread: int, *paths: str, is_rename: bool) -> None:
+        """Remember what is about to come to be in a shared place."""
+        source, path = paths[0], paths[-1]
+        if not self._custody.is_shared(path):
+            return
+        label = self._label_of(thread)
+        if len(paths) > 1 and is_rename and self._custody.is_shared(source):
+            self.makings.note(Making("moved", path, source), label)
+        elif len(paths) > 1:
+            identity = look(f"/proc/{thread}/root{source}").identity
+            self.makings.note(Making("named", path, source, identity), label)
+        elif not os.path.lexists(path):
+            self.makings.expect(path, label)
+        else:
+            return
+        self.counter.count_making()
 
     def _consider(self, notification: seccomp.Notification) -> None:
         operation = _WORDS.get(notification.name, notification.name)
@@ -267,8 +259,7 @@ class Ear:
         kept = self._kept.setdefault(self._label_of(pid), [])
         if len(kept) < KEPT_AT_MOST:
             kept.append(Try(operation, path, other, pid, command, refused))
-        self._count += 1
-        os.pwrite(self.counter_fd, self._count.to_bytes(COUNTER_BYTES, "little"), 0)
+        self.counter.count_try()
 
     def _is_guarded(self, path: str) -> bool:
         """Whether the walls stand at a path: the longest prefix that the plan names is none that may be written."""
@@ -298,10 +289,16 @@ class Ear:
         taken, self._kept[label] = kept[:_TAKEN_AT_ONCE], kept[_TAKEN_AT_ONCE:]
         return taken
 
+    def told(self, what: str, label: str) -> list[tuple[object, ...]]:
+        """The next tries, or makings, of one stack as a message."""
+        taken = self.makings.take(label) if what == "makings" else self.take(label)
+        return [one.to_message() for one in taken]
+
     def close(self) -> None:
         """Stop listening; the calls that were heard fail from then on in whatever process is left."""
         os.close(self.listener)
-        os.close(self.counter_fd)
+        self.counter.close()
+        self.makings.close()
 
 
 def _lies_in(path: str, place: str) -> bool:
@@ -341,8 +338,6 @@ def _leaves_what_is_there(notification: seccomp.Notification) -> bool:
     """Whether a call fails where the last name that it is given is taken."""
     arguments = notification.arguments
     match notification.name:
-        case "link" | "linkat":
-            return True
         case "renameat2":
             return bool(arguments[4] & _NO_REPLACE)
         case "open":
@@ -351,8 +346,8 @@ def _leaves_what_is_there(notification: seccomp.Notification) -> bool:
             flags = arguments[2]
         case "openat2":
             flags = _how_of_openat2(notification)
-        case _:
-            return False
+        case name:
+            return name in _NEVER_OVER
     return flags & _TO_CREATE == _TO_CREATE
 
 

@@ -1,0 +1,112 @@
+"""What programs without a hook bring about in shared places, as their calls were heard.
+
+The hook writes down what Python is about to make, and the object once it is there. The keeper does the same for all others:
+it notes the name before the call goes on, and looks at the object a moment later. It is theirs only when it was born then,
+and nothing else came to the name meanwhile, by the kernel's own word (inotify).
+"""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import astuple
+from typing import Any, Final, Literal
+
+from ..._core.records import Identity, grain_ns
+from ..._core.values import dataclass
+from ..._host.arrivals import Arrivals
+from ..._host.fsops import stamp_clock_ns
+from ..._host.identity import look
+
+# Between being heard and the system call's end lie microseconds; a descheduled process may need longer.
+_WINDOW_NS: Final = 2_000_000_000
+_TAKEN_AT_ONCE: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """One thing that was brought about.
+
+    :param kind: ``made``, an object that is new; ``moved``, a name within shared places; ``named``, a further name of an object,
+        whosever that is.
+    :param path: where it was made, moved to, or named.
+    :param source: where it was before.
+    :param identity: of what was made or named.
+    """
+
+    kind: Literal["made", "moved", "named"]
+    path: str
+    source: str = ""
+    identity: Identity | None = None
+    directory: bool = False
+
+    def to_message(self) -> tuple[object, ...]:
+        """The making in a message."""
+        return astuple(self)
+
+    @classmethod
+    def parse(cls, fields: list[Any]) -> Making:
+        """Read what `to_message` wrote."""
+        kind, path, source, identity, directory = fields
+        return cls(kind, path, source, None if identity is None else Identity(*identity), directory)
+
+
+class Makings:
+    """The keeper's memory of what was brought about, for each stack of the run, until its processes ask."""
+
+    def __init__(self) -> None:
+        self._arrivals = Arrivals(lambda path: True)
+        self._expected: dict[str, tuple[int, str]] = {}
+        self._came: dict[str, int] = {}
+        self._found: dict[str, list[Making]] = {}
+
+    def expect(self, path: str, label: str) -> None:
+        """A thread of a stack is about to make something at a path where nothing is."""
+        self.settle()
+        self._came.pop(path, None)
+        self._arrivals.expect(path)
+        self._expected[path] = (stamp_clock_ns(), label)
+
+    def note(self, making: Making, label: str) -> None:
+        """Something that was there is about to be named or moved."""
+        self.settle()  # it may have been made just now, under the name that it is about to lose
+        self._found.setdefault(label, []).append(making)
+
+    def settle(self) -> None:
+        """Look at what was about to be made."""
+        if not self._expected:
+            return
+        for path, moved in self._arrivals.take():
+            if path in self._expected:
+                self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
+        for path, (heard_ns, label) in list(self._expected.items()):
+            try:
+                seen = look(path)
+            except OSError:
+                if stamp_clock_ns() > heard_ns + _WINDOW_NS:
+                    self._forget(path)  # it came to nothing
+                continue
+            born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
+            # Told exactly once: what replaced it, or was moved there, is somebody else's.
+            if self._came.get(path) == 1 and heard_ns - grain_ns(born_ns) <= born_ns <= heard_ns + _WINDOW_NS:
+                made = Making("made", path, identity=seen.identity, directory=stat.S_ISDIR(seen.mode))
+                self._found.setdefault(label, []).append(made)
+            self._forget(path)
+
+    def _forget(self, path: str) -> None:
+        self._expected.pop(path, None)
+        self._came.pop(path, None)
+
+    def take(self, label: str) -> list[Making]:
+        """What was brought about from one stack, or from all (``""``), and nobody has taken yet, as much as goes into one message."""
+        self.settle()
+        for one in [label] if label else list(self._found):
+            kept = self._found.pop(one, [])
+            if kept[_TAKEN_AT_ONCE:]:
+                self._found[one] = kept[_TAKEN_AT_ONCE:]
+            if kept:
+                return kept[:_TAKEN_AT_ONCE]
+        return []
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._arrivals.end()

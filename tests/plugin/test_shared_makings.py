@@ -1,0 +1,253 @@
+"""What programs without a hook make in a shared place is the run's: it may be changed, and goes at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from capabilities import mount_namespace
+from isolated import ordinary_account
+from project import HOME, Account, MakeProject, Project
+
+from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
+from pytest_session_guard._controls.overlay.makings import Making, Makings
+
+pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
+
+IMPORTS = """\
+import contextlib, ctypes, os, shutil, sqlite3, subprocess, sys, time
+from pathlib import Path
+
+STORE = Path(__file__).parents[1] / "store"
+
+def sh(script):
+    subprocess.run(["sh", "-ec", script], check=True)
+
+"""
+# Each leaves something behind, in a directory of its own, that no hook has seen.
+MAKES = {
+    "files": "sh('echo x > a; cp a b; : > -dash')",
+    "trees": "sh('mkdir -p a/b; echo x > a/b/f; ln -s f a/b/l; mkfifo a/p; cp -r a c; mv c d; mv d/b d/e')",
+    "hard_links": "sh('echo x > a; ln a b; rm a; echo y > c; ln c d')",
+    "whole_files": "sh('echo x > a.tmp; mv a.tmp a; echo y > a.tmp; mv a.tmp a')",
+    "from_elsewhere": "sh('t=$(mktemp); echo x > $t; mv $t a; d=$(mktemp -d); echo y > $d/z; cp -a $d b; mv $d/z c')",
+    "native_code": "os.close(ctypes.CDLL(None).creat(b'a', 0o600))",
+    "sqlite": "c = sqlite3.connect('a.db'); c.execute('pragma journal_mode = wal'); c.execute('create table t (c)')",
+    "python_without_site": "subprocess.run([sys.executable, '-S', '-c', 'open(\"a\", \"w\")'], check=True)",
+    "late": "subprocess.Popen(['sh', '-c', 'sleep 0.5; echo x > late'])",
+}
+# Python goes on with what others made.
+CHANGES = {
+    "writes": "sh('echo x > a'); Path('a').write_text('by python')",
+    "removes": "sh('echo x > a; mkdir b; echo y > b/c'); os.remove('a'); shutil.rmtree('b')",
+    "renames": "sh('echo x > a; echo y > b; mv a b'); os.rename('b', 'c')",
+    "moved_by_a_shell": "Path('a').write_text('x'); sh('mv a b; echo y >> b'); Path('b').unlink()",
+    "removed_by_a_fork": "pid = os.fork()\n    if pid == 0:\n        sh('echo x > a')\n        os.remove('a')\n        os._exit(0)\n"
+    "    assert os.waitpid(pid, 0)[1] == 0",
+    "by_object": "sh('echo x > a; echo {} > b.json'); session_guard.artifact('b.json'); session_guard.remove('a')",
+}
+SUITE = IMPORTS + "".join(
+    f"def test_{name}(session_guard, monkeypatch):\n    monkeypatch.chdir(STORE / {name!r})\n    {act}\n\n"
+    for name, act in {**MAKES, **CHANGES}.items()
+)
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[tuple[Account, Path]]:
+    """An account without privileges, and a directory of its own."""
+    with ordinary_account() as (who, place):
+        yield who, place
+
+
+def make_store(project: Project, *directories: str) -> Path:
+    store = project.base / "store"
+    store.mkdir()
+    (store / "real.json").write_text("real")
+    for name in directories:
+        (store / name).mkdir()
+    project.give_away()
+    return store
+
+
+def everything_in(store: Path) -> set[str]:
+    return {os.path.relpath(path, store) for path in store.rglob("*") if not path.is_dir()}
+
+
+@pytest.mark.parametrize("user", ["invoker", "ordinary"])
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["bare", "n2"])
+def test_what_programs_without_a_hook_make_may_be_changed_and_goes(
+    account: tuple[Account, Path], user: str, workers: tuple[str, ...], tmp_path: Path
+) -> None:
+    who, place = (Account(), tmp_path) if user == "invoker" else account
+    project = Project(place / f"makings{len(workers)}", {"test_it.py": SUITE}, HOME, who)
+    store = make_store(project, *MAKES, *CHANGES)
+
+    result = project.run(f"--session-guard-share={store}", *workers)
+
+    assert (result.status, result.touches) == (0, []), result.words
+    assert result.outcomes == {"passed": len(MAKES) + len(CHANGES)}
+    assert everything_in(store) == {"real.json"}, result.words
+    # A directory that was there stays, and those that were made went.
+    assert {path.name for path in store.rglob("*") if path.is_dir()} == {*MAKES, *CHANGES}
+
+
+def test_what_was_there_and_what_others_make_meanwhile_stays(make_project: MakeProject) -> None:
+    suite = IMPORTS + (
+        "def test_it(monkeypatch):\n"
+        "    monkeypatch.chdir(STORE)\n"
+        "    sh('echo x > mine; echo x > replaced; echo x > taken; cat real.json > /dev/null; mv mine yours')\n"
+        "    (STORE / 'waits').write_text('')\n"
+        "    while not (STORE / 'done').exists():\n        time.sleep(0.005)\n"
+        "    sh('echo x > more; [ -e done ]')\n"
+    )
+    project = make_project({"test_it.py": suite})
+    store = make_store(project)
+    live = (
+        "while ! [ -e waits ]; do sleep 0.01; done; echo live > live; echo live > new; mv new replaced; "
+        "rm taken; echo live > taken; touch done"
+    )
+    with subprocess.Popen(["sh", "-c", live], cwd=store) as application:
+        result = project.run(f"--session-guard-share={store}")
+        application.wait(timeout=30)
+
+    assert result.status == 0, result.words
+    assert everything_in(store) == {"real.json", "live", "replaced", "taken", "done"}, result.words
+    assert {(store / name).read_text() for name in ("live", "replaced", "taken")} == {"live\n"}
+
+
+def test_what_is_put_back_from_quarantine_is_not_taken_for_the_runs(make_project: MakeProject) -> None:
+    # A live application replaces the file when the plan of its removal stands: it comes into quarantine, and back.
+    suite = IMPORTS + (
+        "from pytest_session_guard._controls.cleanup import removing\n"
+        "original = removing.plan_removal\n\n"
+        "def plan_and_wait(facts):\n"
+        "    plan = original(facts)\n"
+        "    (STORE.parent / 'planned').touch()\n"
+        "    deadline = time.monotonic() + 10\n"
+        "    while not (STORE.parent / 'replaced').exists() and time.monotonic() < deadline:\n"
+        "        time.sleep(0.005)\n"
+        "    return plan\n\n"
+        "def test_it(session_guard):\n"
+        "    removing.plan_removal = plan_and_wait\n"
+        "    (STORE / 'mine').write_text('x')\n"
+        "    session_guard.remove(STORE / 'mine')\n"
+        "    removing.plan_removal = original\n"
+        "    sh(f'echo x > {STORE}/more')\n"
+    )
+    project = make_project({"test_it.py": suite})
+    store = make_store(project)
+    free = f"--session-guard-free={project.base}/planned"
+    live = (
+        f"while ! [ -e {project.base}/planned ]; do sleep 0.005; done; "
+        f"echo live > new; mv new mine; touch {project.base}/replaced"
+    )
+    with subprocess.Popen(["sh", "-c", live], cwd=store) as application:
+        result = project.run(f"--session-guard-share={store}", free)
+        application.wait(timeout=30)
+
+    assert (store / "mine").read_text() == "live\n", result.words
+    assert everything_in(store) == {"real.json", "mine"}, result.words
+
+
+def test_what_a_killed_run_had_let_programs_make_goes_with_the_next(make_project: MakeProject) -> None:
+    suite = IMPORTS + (
+        "def test_a():\n    sh(f'cd {STORE}; mkdir d; echo x > d/a')\n\ndef test_b():\n    os.kill(os.getpid(), 9)\n"
+    )
+    project = make_project({"test_it.py": suite})
+    store = make_store(project)
+    share = f"--session-guard-share={store}"
+
+    first = project.run(share)
+    left = everything_in(store)
+    (project.root / "test_it.py").write_text("def test_it():\n    pass\n")
+    second = project.run(share)
+
+    assert (first.status, left) == (-9, {"real.json", "d/a"}), first.words
+    assert everything_in(store) == {"real.json"}, second.words
+
+
+def test_disarmed_the_clean_up_of_what_a_shell_made_is_refused_and_it_stays(make_project: MakeProject) -> None:
+    disarm = "from pytest_session_guard._run.walls import Walls\nWalls.makings = lambda self, of_all=False: ()\n"
+    suite = IMPORTS + "def test_it():\n    sh(f'cd {STORE}; echo x > a; echo x > b')\n    os.remove(STORE / 'a')\n"
+    project = make_project({"test_it.py": suite, "conftest.py": disarm})
+    store = make_store(project)
+
+    result = project.run(f"--session-guard-share={store}")
+
+    assert (result.status, everything_in(store)) == (1, {"real.json", "a", "b"}), result.words
+
+
+def taken(makings: Makings, label: str = "") -> list[tuple[str, str]]:
+    return [(making.kind, os.path.basename(making.path)) for making in makings.take(label)]
+
+
+def test_only_what_is_born_after_it_was_heard_and_comes_once_is_made(tmp_path: Path) -> None:
+    makings = Makings()
+    for name in ("made", "twice", "moved_there", "never"):
+        makings.expect(str(tmp_path / name), "main")
+        if name == "twice":
+            (tmp_path / name).touch()
+            (tmp_path / name).unlink()
+        if name == "moved_there":
+            (tmp_path / "older").touch()
+            (tmp_path / "older").rename(tmp_path / name)
+        elif name != "never":
+            (tmp_path / name).touch()
+
+    assert taken(makings) == [("made", "made")]
+    assert taken(makings) == []
+    makings.close()
+
+
+def test_an_object_that_is_older_than_the_call_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    makings = Makings()
+    makings.expect(str(tmp_path / "a"), "main")
+    (tmp_path / "a").touch()
+    later = time.time_ns() + 10_000_000_000
+    makings._expected[str(tmp_path / "a")] = (later, "main")
+
+    assert taken(makings) == []
+    makings.close()
+
+
+def test_each_stack_is_told_of_its_own_in_order_and_in_pieces(tmp_path: Path) -> None:
+    makings = Makings()
+    for number in range(60):
+        path = tmp_path / str(number)
+        makings.expect(str(path), "gw0" if number % 60 else "gw1")
+        path.touch()
+
+    first, second = taken(makings, "gw0"), taken(makings, "gw0")
+    assert [*first, *second] == [("made", str(number)) for number in range(1, 60)]
+    assert (len(first), taken(makings, "gw0")) == (50, [])
+    assert taken(makings) == [("made", "0")]
+    makings.close()
+
+
+def test_a_making_survives_the_message(tmp_path: Path) -> None:
+    makings = Makings()
+    makings.expect(f"{tmp_path}/a\udcff", "main")
+    (tmp_path / "a\udcff").touch()
+    makings.note(Making("moved", f"{tmp_path}/b", f"{tmp_path}/c"), "main")
+
+    sent = makings.take("main")
+    assert [Making.parse(json.loads(json.dumps(making.to_message()))) for making in sent] == sent
+    assert [making.kind for making in sent] == ["made", "moved"]
+    makings.close()
+
+
+def test_the_news_of_one_kind_is_not_lost_with_that_of_the_other() -> None:
+    counter = Counter()
+    hearing = Hearing(os.dup(counter.fd))
+    counter.count_try()
+    counter.count_making()
+
+    assert hearing.has_news()
+    assert [hearing.has_new_tries(), hearing.has_new_tries(), hearing.has_news()] == [True, False, True]
+    assert [hearing.has_new_makings(), hearing.has_new_makings(), hearing.has_news()] == [True, False, False]
+    counter.close()
