@@ -308,6 +308,32 @@ def test_a_file_that_the_ledger_keeps_by_name_can_be_written_to_under_another(
     assert (project.root / "source.py").read_text() == "was"
 
 
+DIGS = """
+def test_digs():
+    (STORE / "shallow").write_text("x")
+    (STORE / "deep").mkdir()
+    above = os.open(STORE / "deep", os.O_RDONLY)
+    for _ in range(25):
+        os.mkdir("d" * 200, dir_fd=above)
+        below = os.open("d" * 200, os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    os.close(os.open("leaf", os.O_CREAT | os.O_WRONLY, dir_fd=above))
+    os.close(above)
+"""
+
+
+def test_what_lies_deeper_than_a_path_can_say_stays_and_is_named(make_project: MakeProject) -> None:
+    project, store = shared_project(make_project, DIGS)
+
+    result = project.run(f"--session-guard-share={store}")
+
+    assert (result.status, result.touches) == (0, []), result.words
+    assert names(store) == ["deep", "real.json"], result.words
+    assert f"session-guard kept '{store}/deep': it holds '{'d' * 200}', which stays: " in result.stdout
+    assert "its creation by this run is not recorded" in result.stdout
+
+
 REPLACER = """\
 import os, sys, time
 path = sys.argv[1]
