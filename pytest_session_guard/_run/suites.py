@@ -12,7 +12,7 @@ from pytest_session_guard._controls.lint import RULES, Linted, Moved, lint
 from pytest_session_guard._core.errors import ConfigurationError
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._report.wording import counted
-from pytest_session_guard._run.whereabouts import configuration, find_rootdir
+from pytest_session_guard._run.checkouts import configuration, find_rootdir
 
 
 @dataclass(frozen=True, slots=True)

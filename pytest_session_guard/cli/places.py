@@ -38,7 +38,8 @@ def ledger_of(options: argparse.Namespace) -> str:
 
     :raises ConfigurationError: it is told in a way that cannot be used.
     """
-    from pytest_session_guard._run.whereabouts import find_rootdir, state_directory
+    from pytest_session_guard._run.checkouts import find_rootdir
+    from pytest_session_guard._run.whereabouts import state_directory
 
     return state_directory(options.rootdir or find_rootdir("."), options.session_guard_dir or "")
 

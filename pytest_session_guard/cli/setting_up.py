@@ -45,7 +45,7 @@ def run_discover(options: argparse.Namespace) -> int:
 def run_init(options: argparse.Namespace) -> int:
     """``init [PATH|MODULE]``: the change is shown first; with ``--yes`` it is written."""
     from pytest_session_guard._run.applications import plan_configuration, survey, write_configuration
-    from pytest_session_guard._run.whereabouts import find_rootdir
+    from pytest_session_guard._run.checkouts import find_rootdir
 
     rootdir = os.path.realpath(options.rootdir or find_rootdir("."))
     found = survey(options.application or rootdir, os.environ)

@@ -37,7 +37,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def verify_report(options: argparse.Namespace) -> int:
     """``verify REPORT``: 1 when the report is missing or does not show a guarded, clean run, 3 when it cannot be read."""
-    from pytest_session_guard._run.whereabouts import find_rootdir
+    from pytest_session_guard._run.checkouts import find_rootdir
 
     try:
         with open(options.report, "rb") as file:

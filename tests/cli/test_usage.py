@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_session_guard import ConfigurationError
-from pytest_session_guard._run.whereabouts import find_rootdir, state_directory
+from pytest_session_guard._run.checkouts import find_rootdir
+from pytest_session_guard._run.whereabouts import state_directory
 from pytest_session_guard.cli import main
 
 COMMANDS = ("run", "doctor", "runs", "show", "restore", "clean", "report", "discover", "init", "lint", "verify")

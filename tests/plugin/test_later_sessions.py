@@ -526,7 +526,7 @@ def test_protected_place_in_a_temporary_project_is_not_handed_back(make_project:
 
     assert statuses == [0], words
     assert (project.root / "data" / "real.json").exists()
-    assert "violations after pytest had finished" in words
+    assert "1 violation after pytest had finished" in words
 
 
 def test_project_that_lies_in_no_temporary_place_keeps_its_ledger(make_project: MakeProject) -> None:

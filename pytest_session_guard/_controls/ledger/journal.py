@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from builtins import len  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Container, Mapping
 from typing import Any
 
