@@ -29,8 +29,9 @@ What a test can notice inside:
 In the run's processes: `entrance` (enter, attach, probe) · `handle` (what one who stands inside asks and reads) · `changes` and
 `comparison` (what an upper layer holds) · `missing` (protected roots that were not there).
 In the process beside it: `service` (starts, answers, ends) · `keeper` (what it knows) · `base` (the disk as it was) · `pristine`
-(views for one test) · `unheard` and `custody` (calls that leave no trace, and those that are refused) · `rings` (who
-goes unheard) · `makings` (what others bring about in shared places) · `door` (the last word) · `end_note` (when the run went).
+(views for one test) · `unheard` and `custody` (calls that leave no trace, and those that are refused) · `heard_calls` (what
+such a call is about) · `rings` (who goes unheard) · `makings` (what others bring about in shared places) · `door` (the last
+word) · `end_note` (when the run went).
 Both: `layout` (a plan as mounts) · `construction` (the mounts made) · `disk_store` (upper layers on the disk) · `joining`
 (namespaces) · `wire` (messages) · `hearing` (whether there is news) · `reasons` (why not).
 """

@@ -42,6 +42,16 @@ class Layer:
     lower_fd: int
     root_rights: tuple[int, int, int]
 
+    def is_bare(self) -> bool:
+        """Whether it stands on a file or an empty directory, so that nothing would have to go before it."""
+        if self.name:
+            return True
+        try:
+            with os.scandir(self.path) as entries:
+                return next(entries, None) is None
+        except OSError:
+            return False  # nobody of this user's can remove what is in it, or see that there is nothing
+
     def close(self) -> None:
         """Let go of both trees."""
         os.close(self.upper_fd)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, Final, Literal
@@ -190,13 +190,6 @@ class Overlay:
     def upper_roots(self) -> tuple[str, ...]:
         """The upper layers that `changes` reads, by paths that lead there from this process alone."""
         return tuple(f"/proc/self/fd/{reader.layer.upper_fd}" for reader in self._readers)
-
-    def has_bare_root(self, roots: Collection[str]) -> bool:
-        """Whether one of these is a file or an empty directory: the kernel refuses to remove a mount point, and nothing shows it.
-
-        What is in any other directory would have to be removed first, which does show.
-        """
-        return any(layer.name or _is_empty(layer.path) for layer in self.layers if layer.path in roots)
 
     def listen(self, listener: int | None = None, heard: frozenset[str] = frozenset()) -> None:
         """Hear of tries that the walls refuse without a trace, from `tries`.
@@ -405,11 +398,3 @@ class Overlay:
 def _object(descriptor: int) -> tuple[int, int]:
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino
-
-
-def _is_empty(directory: str) -> bool:
-    try:
-        with os.scandir(directory) as entries:
-            return next(entries, None) is None
-    except OSError:
-        return False  # nobody of this user's can remove what is in it, or see that there is nothing

@@ -31,14 +31,14 @@ class Ahead:
     is closed, or this process ends.
 
     :param unguarded: called in the keeper first.
-    :ivar is_asked: it has a plan.
+    :ivar plan: what it was asked to build.
     :raises OSError: no process can be made.
     """
 
     def __init__(self, unguarded: Callable[[], None] = lambda: None) -> None:
         self._channel, theirs = Channel.pair()
         self._parent_pid = 0
-        self.is_asked = False
+        self.plan: OverlayPlan | None = None
         try:
             pid = fork_quietly()
             if pid == 0:
@@ -63,7 +63,7 @@ class Ahead:
         :param plan: of real paths.
         :raises OSError: it is gone.
         """
-        self.is_asked = True
+        self.plan = plan
         try:
             self._channel.send(asdict(plan))
         except OSError:

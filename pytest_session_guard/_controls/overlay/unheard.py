@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import astuple
 from typing import Final
 
@@ -20,6 +19,7 @@ from ..._core.values import dataclass
 from ..._host import processes, seccomp
 from ..._host.identity import look
 from .custody import Custody
+from .heard_calls import exists, last_name_of, leaves_what_is_there, makes, only_reads, operation_of, paths_of
 from .hearing import Counter
 from .layout import OverlayPlan
 from .makings import Making, Makings
@@ -29,86 +29,9 @@ from .rings import NAMES_A_RING, Rings
 KEPT_AT_MOST: Final = 1000
 _COMMAND_CHARACTERS: Final = 1000
 _TAKEN_AT_ONCE: Final = 10
-_PATH_BYTES: Final = 4096
-_PAGE_BYTES: Final = 4096
-_HERE: Final = 0xFFFFFF9C  # AT_FDCWD, as the lower half of a register
 
-# Where a call's paths lie among its arguments: pairs of (directory descriptor, path); None stands for the working
-# directory, and for a descriptor that is itself what is meant.
-_Spot = tuple[int | None, int | None]
-_SPOTS: Final[dict[str, tuple[_Spot, ...]]] = {
-    "rename": ((None, 0), (None, 1)),
-    "link": ((None, 0), (None, 1)),
-    "renameat": ((0, 1), (2, 3)),
-    "renameat2": ((0, 1), (2, 3)),
-    "linkat": ((0, 1), (2, 3)),
-    "setxattr": ((None, 0),),
-    "lsetxattr": ((None, 0),),
-    "fsetxattr": ((0, None),),
-    "setxattrat": ((0, 1),),
-    "open": ((None, 0),),
-    "creat": ((None, 0),),
-    "truncate": ((None, 0),),
-    "openat": ((0, 1),),
-    "openat2": ((0, 1),),
-    "mkdir": ((None, 0),),
-    "mkdirat": ((0, 1),),
-    "mknod": ((None, 0),),
-    "mknodat": ((0, 1),),
-    "symlink": ((None, 1),),
-    "symlinkat": ((1, 2),),
-    "rmdir": ((None, 0),),
-    "unlink": ((None, 0),),
-    "unlinkat": ((0, 1),),
-    "chown": ((None, 0),),
-    "lchown": ((None, 0),),
-    "fchown": ((0, None),),
-    "fchownat": ((0, 1),),
-    "ioctl": ((0, None),),
-}
 # What ends a process, or a thread alone.
 _ENDS: Final = {"exit_group": False, "exit": True}
-# Names that mean another thing to each process, and what they mean below its directory in /proc.
-_OWN_ALIASES: Final = (
-    ("/proc/self/", ""),
-    ("/proc/thread-self/", ""),
-    ("/dev/fd/", "fd/"),
-    ("/dev/stdin", "fd/0"),
-    ("/dev/stdout", "fd/1"),
-    ("/dev/stderr", "fd/2"),
-)
-_RESOLVED: Final[dict[str, tuple[int, int, str]]] = {}
-_RESOLVED_AT_MOST: Final = 1000
-_FOLLOWING: Final = frozenset({"setxattr", "setxattrat", "chown", "fchownat"})
-_TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
-_TO_CREATE: Final = os.O_CREAT | os.O_EXCL
-_MAKING: Final = seccomp.CREATIONS | {"creat", "link", "linkat", "rename", "renameat", "renameat2"}
-_RENAMES: Final = frozenset({"rename", "renameat", "renameat2"})
-_NEVER_OVER: Final = seccomp.CREATIONS | {"link", "linkat"}
-_NO_REPLACE: Final = 1  # RENAME_NOREPLACE
-_NO_FOLLOW: Final = 0x100  # AT_SYMLINK_NOFOLLOW, as `fchownat` has it in its last argument
-_WORDS: Final = {
-    "rename": "rename",
-    "renameat": "rename",
-    "renameat2": "rename",
-    "link": "link",
-    "linkat": "link",
-    "lsetxattr": "setxattr",
-    "fsetxattr": "setxattr",
-    "setxattrat": "setxattr",
-    "creat": "open",
-    "openat": "open",
-    "openat2": "open",
-    "mkdirat": "mkdir",
-    "mknodat": "mknod",
-    "symlinkat": "symlink",
-    "rmdir": "remove",
-    "unlink": "remove",
-    "unlinkat": "remove",
-    "lchown": "chown",
-    "fchown": "chown",
-    "fchownat": "chown",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,19 +124,19 @@ class Ear:
         if not self._custody.follow(self._plan()):
             return False
         to_write = notification.name in seccomp.WRITES
-        if notification.name == "openat2" and not _how_of_openat2(notification) & _TO_WRITE:
+        if only_reads(notification):
             return False
-        every = [_path_at(notification, spot) for spot in _SPOTS[notification.name]]
+        every = paths_of(notification)
         # Where the last name is taken the kernel says so, and nothing is changed.
-        paths = every[:-1] if _leaves_what_is_there(notification) else every
+        paths = every[:-1] if leaves_what_is_there(notification) else every
         if to_write:
             paths = [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
-        makes = _makes(notification)
-        barred = every[-1] if makes and self._custody.barred(notification.thread, every[-1]) else ""
+        is_making = makes(notification)
+        barred = every[-1] if is_making and self._custody.barred(notification.thread, every[-1]) else ""
         held = self._custody.held(notification.thread, paths, to_write) or barred
         if not held or not seccomp.still_waits(self.listener, notification):
-            if makes and not held:
-                self._note_making(notification.thread, *every, is_rename=notification.name in _RENAMES)
+            if is_making and not held:
+                self._note_making(notification.thread, *every, is_rename=operation_of(notification) == "rename")
             return False
         other = next((path for path in paths if path != held), "")
         self._write_down(notification, held, other, refused=True)
@@ -237,14 +160,14 @@ class Ear:
         self.counter.count_making()
 
     def _consider(self, notification: seccomp.Notification) -> None:
-        operation = _WORDS.get(notification.name, notification.name)
+        operation = operation_of(notification)
         if operation == "remove" and not self._may_be_root(notification):
             return
-        paths = [_path_at(notification, spot) for spot in _SPOTS[notification.name]]
+        paths = paths_of(notification)
         is_aimed_at = {"rename": self._is_guarded_or_holds_such, "remove": self._is_root}.get(
             operation, self._is_guarded
         )
-        if not any(map(is_aimed_at, paths)) or not _exists(notification.thread, paths[0]):
+        if not any(map(is_aimed_at, paths)) or not exists(notification.thread, paths[0]):
             return
         if not seccomp.still_waits(self.listener, notification):
             return
@@ -255,10 +178,9 @@ class Ear:
     def _write_down(self, notification: seccomp.Notification, path: str, other: str, refused: bool = False) -> None:
         pid = notification.thread
         command = processes.command_of(pid)[:_COMMAND_CHARACTERS]
-        operation = _WORDS.get(notification.name, notification.name)
         kept = self._kept.setdefault(self._label_of(pid), [])
         if len(kept) < KEPT_AT_MOST:
-            kept.append(Try(operation, path, other, pid, command, refused))
+            kept.append(Try(operation_of(notification), path, other, pid, command, refused))
         self.counter.count_try()
 
     def _is_guarded(self, path: str) -> bool:
@@ -278,9 +200,7 @@ class Ear:
 
     def _may_be_root(self, notification: seccomp.Notification) -> bool:
         """Whether a removal names what a root is named; most do not, and need not be looked at any closer."""
-        ((_, place),) = _SPOTS[notification.name]
-        assert place is not None, "unreachable because every removal names a path"
-        name = _name_at(notification, place).rstrip("/").rpartition("/")[2]
+        name = last_name_of(notification)
         return any(root.rpartition("/")[2] == name for root in self._plan().overlaid)
 
     def take(self, label: str) -> list[Try]:
@@ -303,109 +223,3 @@ class Ear:
 
 def _lies_in(path: str, place: str) -> bool:
     return path == place or path.startswith(place.rstrip("/") + "/")
-
-
-def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
-    """The path that a call means.
-
-    :raises OSError: the thread is gone, or may not be looked at.
-    """
-    directory, place = spot
-    thread, arguments = notification.thread, notification.arguments
-    if place is None:
-        return os.readlink(f"/proc/{thread}/fd/{_descriptor(arguments[directory or 0])}")
-    name = _name_at(notification, place)
-    if not name.startswith("/"):
-        number = _HERE if directory is None else arguments[directory] & 0xFFFFFFFF
-        base = f"/proc/{thread}/cwd" if number == _HERE else f"/proc/{thread}/fd/{_descriptor(number)}"
-        name = os.path.join(os.readlink(base), name).rstrip("/")
-    if notification.name in _FOLLOWING and not _takes_link_itself(notification):
-        return os.path.realpath(name)
-    above, _, last = name.rpartition("/")
-    return os.path.normpath(os.path.join(_resolved(above or "/"), last))
-
-
-def _name_at(notification: seccomp.Notification, place: int) -> str:
-    name = os.fsdecode(b"".join(_string(notification.thread, notification.arguments[place])))
-    for alias, below in _OWN_ALIASES:
-        if name.startswith(alias):
-            # To this process they would mean its own.
-            return f"/proc/{notification.thread}/{below}{name[len(alias) :]}"
-    return name
-
-
-def _leaves_what_is_there(notification: seccomp.Notification) -> bool:
-    """Whether a call fails where the last name that it is given is taken."""
-    arguments = notification.arguments
-    match notification.name:
-        case "renameat2":
-            return bool(arguments[4] & _NO_REPLACE)
-        case "open":
-            flags = arguments[1]
-        case "openat":
-            flags = arguments[2]
-        case "openat2":
-            flags = _how_of_openat2(notification)
-        case name:
-            return name in _NEVER_OVER
-    return flags & _TO_CREATE == _TO_CREATE
-
-
-def _makes(notification: seccomp.Notification) -> bool:
-    """Whether something may come to be at the last name that a call is given."""
-    arguments = notification.arguments
-    match notification.name:
-        case "open":
-            flags = arguments[1]
-        case "openat":
-            flags = arguments[2]
-        case "openat2":
-            flags = _how_of_openat2(notification)
-        case name:
-            return name in _MAKING
-    return bool(flags & os.O_CREAT)
-
-
-def _how_of_openat2(notification: seccomp.Notification) -> int:
-    """The flags, which lie in memory."""
-    (flags,) = struct.unpack("=Q", processes.memory_of(notification.thread, notification.arguments[2], 8))
-    return int(flags)
-
-
-def _takes_link_itself(notification: seccomp.Notification) -> bool:
-    return notification.name == "fchownat" and bool(notification.arguments[4] & _NO_FOLLOW)
-
-
-def _resolved(directory: str) -> str:
-    """Its real path; looked up once for as long as the name leads to the same directory."""
-    try:
-        found = os.stat(directory)
-    except OSError:
-        return os.path.realpath(directory)
-    known = _RESOLVED.get(directory)
-    if known is None or known[:2] != (found.st_dev, found.st_ino):
-        if len(_RESOLVED) >= _RESOLVED_AT_MOST:
-            _RESOLVED.clear()
-        known = _RESOLVED[directory] = (found.st_dev, found.st_ino, os.path.realpath(directory))
-    return known[2]
-
-
-def _descriptor(argument: int) -> int:
-    return argument & 0x7FFFFFFF
-
-
-def _string(thread: int, address: int) -> Iterator[bytes]:
-    """A C string of another process, piece by piece: it may end just before a page that is not there."""
-    end = address + _PATH_BYTES
-    while address < end:
-        read = processes.memory_of(thread, address, _PAGE_BYTES - address % _PAGE_BYTES)
-        piece, zero, _ = read.partition(b"\0")
-        yield piece
-        if zero:
-            return
-        address += len(piece)
-
-
-def _exists(thread: int, path: str) -> bool:
-    """Whether something stands at a path as the thread sees it: what is not there cannot be hurt."""
-    return os.path.lexists(f"/proc/{thread}/root{path}")
