@@ -96,8 +96,8 @@ LISTED: Mapping[str, tuple[str, str]] = {
     ),
     "mapping": (MAPPING, "a shared mapping was made before: '{home}/.chat/notes.txt'"),
     "child": (
-        "HELD = subprocess.Popen(['sh', '-c', 'sleep 20; true'])\nimport atexit; atexit.register(HELD.kill)\n",
-        "a child was running before: {pid} sh -c sleep 20; true",
+        "HELD = subprocess.Popen(['sh', '-c', 'exec sleep 20'])\nimport atexit; atexit.register(HELD.kill)\n",
+        "a child was running before: {pid} sleep 20",
     ),
     "fork": (
         "import signal, time\nHELD = os.fork()\nif not HELD:\n    time.sleep(20)\n    os._exit(0)\n"
