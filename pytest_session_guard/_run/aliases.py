@@ -13,6 +13,7 @@ from typing import Final
 
 from pytest_session_guard._core.zones import Policy, Rule, Zone, is_within
 from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.identity import identity_from_stat
 from pytest_session_guard._run.places import Places
 
 BUDGET: Final = 300_000  # entries; about a second
@@ -23,20 +24,26 @@ TOO_LARGE: Final = "has other names, and a guarded place is too large to show th
 
 
 class AliasSearch:
-    """Knows the guarded files that have several names, once asked."""
+    """Knows the guarded files that have several names, once asked.
 
-    def __init__(self, places: Places) -> None:
+    :param store: where this run keeps pre-images.
+    """
+
+    def __init__(self, places: Places, store: str) -> None:
         self.places = places
+        self._store = store
         self._names: dict[tuple[int, ...], str] = {}
         self._walked: set[str] = set()
         self._left = BUDGET
         self.exhausted = False
 
-    def guarded_alias(self, found: os.stat_result, policy: Policy) -> tuple[Rule, str] | None:
+    def guarded_alias(self, path: str, found: os.stat_result, policy: Policy) -> tuple[Rule, str] | None:
         """The rule of a guarded place that holds another name of this file, if there is one, and a clause that says so.
 
         Where the budget ran out before all names were found, the rule of the first place that was not searched.
         """
+        if self._is_only_kept(path, found):
+            return None
         roots = [rule.prefix for rule in policy.by_prefix.values() if rule.zone in (Zone.PROTECTED, Zone.SHARED)]
         for root in sorted(roots, key=len, reverse=True):
             if root != "/" and root not in self._walked:
@@ -48,6 +55,15 @@ class AliasSearch:
             if self.exhausted and root != "/":
                 return policy.rule_for(root), TOO_LARGE
         return None
+
+    def _is_only_kept(self, path: str, found: os.stat_result) -> bool:
+        """Whether all its other names are in stores: this run or an earlier one renamed it, and nobody need be asked."""
+        # Imported here: most runs meet no file with several names.
+        from pytest_session_guard._controls.preimages import store_name
+        from pytest_session_guard._host.stores import links_in_stores
+
+        name = store_name(path, identity_from_stat(path, found))
+        return found.st_nlink - links_in_stores(self._store, name, found) < 2
 
     def _walk(self, root: str, policy: Policy) -> None:
         pending = [root]

@@ -111,7 +111,7 @@ class GuardRun:
     # -- what the hook asks ------------------------------------------------------------------------------------------
 
     def _ports(self) -> Ports:
-        aliases = AliasSearch(self.places)
+        aliases = AliasSearch(self.places, f"{self.directory.path}/preimages")
         return Ports(
             touched=self.touched,
             message=lambda touch: entry(touch, self.places.rootdir),

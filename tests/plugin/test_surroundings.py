@@ -243,19 +243,27 @@ def test_link_of_a_child(tmp_path):
     with open(tmp_path / "two", "a") as file:
         file.write("b")
 
+def test_renamed_and_rewritten():
+    # The ledger holds it by a second name now, and so does that of the run before.
+    os.rename("source.py", "moved.py")
+    with open("moved.py", "a") as file:
+        file.write("b")
+    os.rename("moved.py", "source.py")
+
 def test_earlier_link():
     with open("alias.txt", "a") as file:
         file.write("b")
 """
-    project = make_project({"early/hook_budget.py": conftest, "test_it.py": suite})
+    project = make_project({"early/hook_budget.py": conftest, "test_it.py": suite, "source.py": "a"})
     os.link(project.home / ".chat" / "notes.txt", project.root / "alias.txt")
 
-    result = project.run(
-        "-p", "hook_budget", f"--session-guard-layers={layers}", env={"PYTHONPATH": str(project.root / "early")}
-    )
+    options = "-p", "hook_budget", f"--session-guard-layers={layers}"
+    early = {"PYTHONPATH": str(project.root / "early")}
+    project.run(*options, "-k", "renamed", env=early)
+    result = project.run(*options, env=early)
 
     assert result.changes == {}, result.words
-    assert result.outcomes == {"passed": 2, "failed": 1}, result.words
+    assert result.outcomes == {"passed": 3, "failed": 1}, result.words
     assert (
         "alias.txt' has other names, and a guarded place is too large to show that none of them lies there"
         in result.words

@@ -66,7 +66,7 @@ class Ports:
     preserve: Callable[[str, stat_result, bool], None]
     report_only: Callable[[Target, Intent], Outcome] | None
     paired: Callable[[str, Target, Target], None] | None
-    alias: Callable[[stat_result, Policy], tuple[Rule, str] | None]
+    alias: Callable[[str, stat_result, Policy], tuple[Rule, str] | None]
     span: Callable[[], Span]
     expected: Callable[[], bool]
     project: str
@@ -171,7 +171,7 @@ class Gate:
             return None
         if decision.verdict is Verdict.REFUSE or self._is_born_since(target.path, found):
             return None
-        return self.ports.alias(found, self.policy)
+        return self.ports.alias(target.path, found, self.policy)
 
     def _is_born_since(self, path: str, found: stat_result) -> bool:
         """Whether a file is younger than the run, so that none of its names leads to what was there before."""
