@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from artifact_scene import Scene, ended
 from pytest_session_guard._controls.ledger import read_run
 from pytest_session_guard._core.records import Identity, parse_journal
 from pytest_session_guard._core.restoring import CHANGED_SINCE, PARTED, preimages_of
+from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._run.recover import restore_run
 
 
@@ -151,6 +153,23 @@ def test_a_name_joins_no_file_that_its_owner_put_in_the_place_of_another(scene: 
 
     assert (one.read_bytes(), other.read_bytes()) == (b"there before", b"by its owner")
     assert done.kept == ((str(other), CHANGED_SINCE),)
+
+
+def test_a_name_that_could_only_be_kept_as_a_copy_stays_apart_and_that_is_said(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(*arguments: object, **names: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    one, other = names(scene, 2)
+    with monkeypatch.context() as full:
+        full.setattr(Raw, "link", staticmethod(no_room))
+        remove(scene, one)
+
+    done = restore_run(ended(scene))
+
+    assert (one.read_bytes(), one.samefile(other)) == (b"there before", False)
+    assert done.kept == ((str(one), PARTED),)
 
 
 def test_what_its_owner_changed_under_another_name_since_is_not_changed_back_with_it(scene: Scene) -> None:
