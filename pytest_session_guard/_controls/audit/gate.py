@@ -21,6 +21,7 @@ from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import birth_ns, identity_from_stat, look
 
 BYTECODE: Final = "the import system caches bytecode there"
+UNNAMEABLE: Final = "lies deeper than a path can say, so nothing can be known of it or kept"
 NOT_EMPTY: Final = strerror(ENOTEMPTY)
 
 
@@ -137,6 +138,8 @@ class Gate:
         if _is_device_of_the_machine(intent, target):
             rule = Rule(Zone.PROTECTED, "/dev", "/dev", "default: device nodes")
             decision = Decision(Verdict.REFUSE, rule, "is a device node of the machine")
+        if not target.is_nameable and not self._is_settled_there(target, decision):
+            decision = Decision(Verdict.REFUSE, target.rule, UNNAMEABLE)
         alias = self._alias(intent, target, decision)
         if alias is not None:
             decision = Decision(Verdict.REFUSE, *alias)
@@ -145,8 +148,16 @@ class Gate:
                 # `os.removedirs` ends at such a parent. Said here and not by the kernel: it may be empty by then.
                 raise NotEmptyError(ENOTEMPTY, NOT_EMPTY, target.path)
             self._refuse(event, intent, target, decision)
-        elif decision.verdict is Verdict.PRESERVE and target.found is not None:
+        elif decision.verdict is Verdict.PRESERVE and target.found is not None and target.is_nameable:
             self._preserve(event, intent, target, decision)
+
+    def _is_settled_there(self, target: Target, decision: Decision) -> bool:
+        """Whether a decision can stand about what has no path: neither its owner nor a pre-image is to be had of it."""
+        found = target.found
+        if found is None or decision.verdict is Verdict.REFUSE or target.rule.zone is Zone.FREE:
+            return True
+        # Nobody can have it changed since but the run, or an application that works there at this moment.
+        return target.rule.zone is Zone.WORKSPACE and found.st_ctime_ns >= self.ports.started_ns
 
     def _is_bare(self, target: Target) -> bool:
         """Whether a directory that would hold guarded places holds nothing at all."""
@@ -247,6 +258,8 @@ class Gate:
                 self._refuse_unrecorded(event, target, problem)
 
     def _write_down_one(self, intent: Intent, target: Target) -> None:
+        if not target.is_nameable:
+            return  # the ledger goes by paths: it stays, and is named with what it lies in
         if target.found is None and intent.creates and not intent.nameless:
             self.ports.intend(target.path, intent.directory)
         elif (
@@ -260,6 +273,8 @@ class Gate:
         """A second name of one of our own is ours at once; its birth lies too far back to be told from the intent."""
         if source.found is None or target.found is not None or target.rule.zone not in (Zone.WORKSPACE, Zone.SHARED):
             return False
+        if not (source.is_nameable and target.is_nameable):
+            return False
         if self.ports.owns(source.path, source.found, False):
             self.ports.claim(target.path, identity_from_stat(source.path, source.found), False)
             return True
@@ -271,6 +286,8 @@ class Gate:
             self.locator.forget()
         kept = (Zone.WORKSPACE, Zone.SHARED)
         if source.found is None or (source.rule.zone not in kept and target.rule.zone not in kept):
+            return
+        if not (source.is_nameable and target.is_nameable):
             return
         try:
             if source.rule.zone in kept and self.ports.owns(source.path, source.found, False):

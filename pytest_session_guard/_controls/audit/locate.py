@@ -17,12 +17,14 @@ from typing import Any, Final
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._core.zones import Policy, Rule
+from pytest_session_guard._host.depths import place_above
 from pytest_session_guard._host.fsops import OwnDescriptor, OwnPath, Raw
 from pytest_session_guard._host.identity import (
     HAS_PROC_FD,
     IS_SPELLING_FREE,
     creatable_target,
     decoded,
+    encoded,
     is_writable,
     real_directory,
     real_path_of_fd,
@@ -31,6 +33,9 @@ from pytest_session_guard._host.identity import (
 )
 
 CACHE_LIMIT: Final = 8192
+PATH_BYTES: Final = 4096  # PATH_MAX, with the zero byte at its end
+# Stands for the rest of a path that is longer than the kernel says one.
+TOO_DEEP: Final = "/(deeper than a path can say)"
 _DESCRIPTORS: Final = "/proc/self/fd" if HAS_PROC_FD else "/dev/fd"
 
 _DirEntry: Final = os.DirEntry
@@ -49,11 +54,13 @@ class Target:
     :param path: real path, every symlink resolved that the operation will follow.
     :param found: the object there (its own `lstat`), or ``None``.
     :param rule: the rule that governs the path.
+    :param is_nameable: whether the path leads there; it does not where it would be longer than the kernel says one.
     """
 
     path: str
     found: os.stat_result | None
     rule: Rule
+    is_nameable: bool = True
 
     @property
     def is_directory(self) -> bool:
@@ -140,12 +147,13 @@ class Locator:
             return None
         real_parent, parent_rule = entry
         full = f"{real_parent}/{leaf}" if real_parent != "/" else f"/{leaf}"
+        is_nameable = not real_parent.endswith(TOO_DEEP) and len(encoded(full)) < PATH_BYTES
         try:
             found = Raw.stat(stripped, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
             if text != stripped and not (intent.directory or intent.replaces):
                 return None  # only a directory can be made as "name/"
-            return Target(full, None, self.policy.rule_at(full, parent_rule))
+            return Target(full, None, self.policy.rule_at(full, parent_rule), is_nameable)
         except OSError:
             return None
         follows = intent.follows and not self.hint.link_itself
@@ -155,7 +163,7 @@ class Locator:
             return None  # "file/" asks for a directory
         if IS_SPELLING_FREE:
             full = spelled_name(full, found)
-        return Target(full, found, self.policy.rule_at(full, parent_rule))
+        return Target(full, found, self.policy.rule_at(full, parent_rule), is_nameable)
 
     def _directory(self, parent: str, fd: int | None) -> tuple[str, Rule] | None:
         here = Raw.stat(parent, dir_fd=fd)
@@ -164,7 +172,8 @@ class Locator:
         if entry is None or (entry[0] != parent and not _stands_at(entry[0], here)):
             real = real_directory(parent, fd)
             if real is None:
-                return None
+                above = place_above(parent, fd)
+                return None if above is None else (f"{above.rstrip('/')}{TOO_DEEP}", self.policy.rule_for(above))
             if len(self._known) > CACHE_LIMIT:
                 self._known = {}
             entry = self._known[key] = (real, self.policy.rule_for(real))
