@@ -16,6 +16,7 @@ from project import HOME, Account, MakeProject, Project
 
 from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
 from pytest_session_guard._controls.overlay.makings import Making, Makings
+from pytest_session_guard._core.records import iter_kind, parse_journal
 
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
 
@@ -152,6 +153,40 @@ def test_what_is_put_back_from_quarantine_is_not_taken_for_the_runs(make_project
 
     assert (store / "mine").read_text() == "live\n", result.words
     assert everything_in(store) == {"real.json", "mine"}, result.words
+
+
+TAGS = """
+@pytest.mark.parametrize("number", range(8))
+def test_makes(session_guard, number):
+    path = STORE / f"session_{number}.json"
+    path.write_text('{"id": 1}')
+    session_guard.artifact(path)
+    session_guard.write_json(STORE / f"written_{number}.json", {"id": 2})
+    fresh = STORE / f"fresh_{number}.tmp"
+    fresh.write_text("{}")
+    fresh.replace(STORE / f"final_{number}.json")
+    (STORE / f"d{number}").mkdir()
+    os.rename(STORE / f"d{number}", STORE / f"e{number}")
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["bare", "n2"])
+def test_what_python_does_is_heard_too_and_written_down_once(
+    make_project: MakeProject, workers: tuple[str, ...]
+) -> None:
+    project = make_project({"test_it.py": f"{IMPORTS}import pytest\n{TAGS}"})
+    store = make_store(project)
+
+    result = project.run(f"--session-guard-share={store}", *workers)
+
+    assert (result.status, everything_in(store)) == (0, {"real.json"}), result.words
+    journals = (project.root / ".session_guard" / "runs").glob("*/journal-*")
+    records = [record for path in journals for record in parse_journal(path.read_bytes()).records]
+    created = [(record["path"], tuple(record["identity"])) for record in iter_kind(records, "created")]
+    moved = [(record["path"], record["to"]) for record in iter_kind(records, "moved")]
+    assert len(created) >= 8 * 5
+    assert [one for one in created if created.count(one) > 1] == []
+    assert [(one, other) for one, other in moved if other.endswith(".tmp")] == []
 
 
 def test_what_a_killed_run_had_let_programs_make_goes_with_the_next(make_project: MakeProject) -> None:
