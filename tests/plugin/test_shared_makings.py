@@ -239,6 +239,40 @@ def test_only_what_is_born_after_it_was_heard_and_comes_once_is_made(tmp_path: P
     makings.close()
 
 
+def test_what_comes_while_it_is_looked_for_is_told_the_next_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makings = Makings()
+    makings.expect(str(tmp_path / "a"), "main")
+    take = makings._arrivals.take
+
+    def take_and_let_it_come() -> object:
+        told = list(take())
+        (tmp_path / "a").touch()
+        return told
+
+    with monkeypatch.context() as patch:
+        patch.setattr(makings._arrivals, "take", take_and_let_it_come)
+        assert taken(makings) == []
+
+    assert taken(makings) == [("made", "a")]
+    makings.close()
+
+
+def test_what_the_kernel_does_not_tell_of_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    makings = Makings()
+    makings.expect(str(tmp_path / "a"), "main")
+    (tmp_path / "a").touch()
+    monkeypatch.setattr(makings._arrivals, "take", list)
+    assert taken(makings) == []
+    heard_ns, label = makings._expected[str(tmp_path / "a")]
+    makings._expected[str(tmp_path / "a")] = heard_ns - 10_000_000_000, label
+
+    assert taken(makings) == []
+    assert makings._expected == {}
+    makings.close()
+
+
 def test_an_object_that_is_older_than_the_call_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     makings = Makings()
     makings.expect(str(tmp_path / "a"), "main")

@@ -79,12 +79,15 @@ class Makings:
             if path in self._expected:
                 self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
         for path, (heard_ns, label) in list(self._expected.items()):
+            is_late = stamp_clock_ns() > heard_ns + _WINDOW_NS
             try:
                 seen = look(path)
             except OSError:
-                if stamp_clock_ns() > heard_ns + _WINDOW_NS:
+                if is_late:
                     self._forget(path)  # it came to nothing
                 continue
+            if path not in self._came and not is_late:
+                continue  # it came after the kernel was asked for news
             born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
             # Told exactly once: what replaced it, or was moved there, is somebody else's.
             if self._came.get(path) == 1 and heard_ns - grain_ns(born_ns) <= born_ns <= heard_ns + _WINDOW_NS:
