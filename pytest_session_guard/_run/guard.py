@@ -95,7 +95,7 @@ class GuardRun:
         self.broken: list[tuple[str, str]] = []
         self.exhausted = 0
         self.commands = Commands(self.places.rootdir)
-        self.stragglers = Stragglers(self.directory.run_id)
+        self.stragglers = Stragglers(self.directory.run_id, lambda: self.walls.namespace)
         self.seen_by_others: set[str] = set()
         self.left_running: list[Mapping[str, Any]] = []
         self.begun_removals: list[Mapping[str, Any]] = []

@@ -75,13 +75,15 @@ class Leftovers:
 
     :param namespaces: the mount namespaces of the run, where it has such.
     :param forked: the tests that made a bare fork of this process; such a child has no environment of its own to ask.
-    :param near: only this process's children and all below them count, which takes no look at other processes.
+    :param near: only this process's children and all below them count, and those that are ``known`` besides; that takes no look
+        at other processes.
     """
 
     run_id: str
     namespaces: Collection[str] = ()
     forked: Collection[str] = ()
     near: bool = False
+    known: Collection[int] = ()
     met: dict[int, Leftover] = field(default_factory=dict)
 
     def wait(self, limit_s: float) -> list[Leftover]:
@@ -118,7 +120,7 @@ class Leftovers:
 
     def _pids(self) -> Iterator[int]:
         if self.near:
-            yield from (pid for pid in descendants() if not has_ended(pid))
+            yield from (pid for pid in {*descendants(), *self.known} if not has_ended(pid))
             return
         if self.namespaces:
             # What started this process goes by the same layers where a session came before this one; it was left by nobody.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from pytest_session_guard._core.records import Span
-from pytest_session_guard._host.processes import run_time_ns
+from pytest_session_guard._host.fsops import Raw
+from pytest_session_guard._host.processes import ancestors, mount_namespace, process_ids, run_time_ns
 from pytest_session_guard._run.commands import UNKNOWN, Suspects
 from pytest_session_guard._run.leftovers import Leftover, Leftovers, told
 
@@ -18,13 +20,17 @@ _monotonic: Final = time.monotonic  # captured: tests replace it
 class Stragglers:
     """Who of this process's children was at work when the test that started it was over.
 
-    What has let go of its parent, as daemons do, is not among them: to find that takes a look at all processes.
+    What has let go of its parent, as daemons do, is found by the layers that it stands in; only those that are new among all
+    processes are asked.
 
     :param run_id: the run's.
+    :param namespace: gives the mount namespace of this process's layers, ``""`` where it has none.
     """
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, namespace: Callable[[], str]) -> None:
         self._leftovers = Leftovers(run_id, near=True)
+        self._namespace = namespace
+        self._listed: frozenset[int] = frozenset()
         # How long each has run up to the beginning of this phase, or a moment before.
         self._ran: dict[int, int] = {}
         self._asked = 0.0
@@ -38,11 +44,26 @@ class Stragglers:
 
         :param programs: those that it started, in words.
         """
-        # One that is just being started has neither a command line nor an environment to tell its test by.
-        found = (Leftover(one.pid, one.command or programs, one.nodeid or nodeid) for one in self._leftovers.look())
+        orphans = self._orphans()
+        self._leftovers.known = orphans
+        # One that is just being started has neither a command line nor an environment to tell its test by; nor has a fork,
+        # which may be another test's where it is nobody's child any more.
+        found = (
+            Leftover(one.pid, one.command or programs, one.nodeid or ("" if one.pid in orphans else nodeid))
+            for one in self._leftovers.look()
+        )
         self._leftovers.met = {one.pid: one for one in found if one.nodeid}
         self._ran = dict.fromkeys(self._leftovers.met, -1)
         self._ask()
+
+    def _orphans(self) -> frozenset[int]:
+        """Who stands in these layers and is new, or was known before."""
+        namespace = self._namespace()
+        if not namespace:
+            return frozenset()
+        before, self._listed = self._listed, frozenset(process_ids())
+        new = {pid for pid in self._listed - before if mount_namespace(pid) == namespace}
+        return frozenset(new | self._leftovers.met.keys()) - ancestors() - {Raw.getpid()}
 
     def begin_phase(self) -> None:
         """Whatever they did up to now has been told, and who has ended is none any more."""

@@ -130,6 +130,11 @@ class Walls:
             self.covered = tuple(layer.path for layer in self.overlay.layers)
 
     @property
+    def namespace(self) -> str:
+        """The mount namespace of the overlay, in the words of ``/proc/PID/ns/mnt``, or ``""``."""
+        return "" if self.overlay is None else self.overlay.namespace
+
+    @property
     def address(self) -> str:
         """By which workers and children of the run find the overlay, or ``""``."""
         return "" if self.overlay is None else self.overlay.address

@@ -21,6 +21,9 @@ def native_harm():
 def test_starts():
     subprocess.Popen(LATE, shell=True)
 
+def test_starts_a_daemon():
+    subprocess.run(["sh", "-c", 'setsid sh -c "$0" > /dev/null 2>&1 &', LATE], check=True)
+
 def test_waits():
     GO.touch()
     while not DONE.exists():
@@ -49,18 +52,19 @@ pytestmark = pytest.mark.skipif(probe().status == "unavailable", reason="no over
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)])
 @pytest.mark.parametrize("act", [WRITES, LINKS])
+@pytest.mark.parametrize("starter", ["test_starts", "test_starts_a_daemon"])
 def test_what_a_straggler_does_is_charged_to_its_starter(
-    make_project: MakeProject, act: str, workers: tuple[str, ...]
+    make_project: MakeProject, starter: str, act: str, workers: tuple[str, ...]
 ) -> None:
     project = make_project({"test_it.py": SUITE.replace("@ACT@", act)})
 
-    names = ("test_starts", "test_waits", "test_innocent")
+    names = (starter, "test_waits", "test_innocent")
     result = project.run(*(f"test_it.py::{name}" for name in names), *workers)
 
     assert (result.status, result.changes) == (1, {}), result.words
     (touch,) = [touch for touch in result.touches if touch["path"].endswith("notes.txt")]
-    assert (touch["nodeid"], touch["phase"]) == ("test_it.py::test_starts", "late"), result.words
-    assert "/bin/sh -c while" in touch["process"] or "ln " in touch["process"]
+    assert (touch["nodeid"], touch["phase"]) == (f"test_it.py::{starter}", "late"), result.words
+    assert "sh -c while" in touch["process"] or "ln " in touch["process"]
     assert "PASSED" in result.said_of("test_waits"), result.words
     assert "PASSED" in result.said_of("test_innocent"), result.words
 
