@@ -121,34 +121,28 @@ def only_reads(notification: seccomp.Notification) -> bool:
 
 def leaves_what_is_there(notification: seccomp.Notification) -> bool:
     """Whether a call fails where the last name that it is given is taken."""
-    arguments = notification.arguments
-    match notification.name:
-        case "renameat2":
-            return bool(arguments[4] & _NO_REPLACE)
-        case "open":
-            flags = arguments[1]
-        case "openat":
-            flags = arguments[2]
-        case "openat2":
-            flags = _how_of_openat2(notification)
-        case name:
-            return name in _NEVER_OVER
-    return flags & _TO_CREATE == _TO_CREATE
+    if notification.name == "renameat2":
+        return bool(notification.arguments[4] & _NO_REPLACE)
+    flags = _flags_of_open(notification)
+    return notification.name in _NEVER_OVER if flags is None else flags & _TO_CREATE == _TO_CREATE
 
 
 def makes(notification: seccomp.Notification) -> bool:
     """Whether something may come to be at the last name that a call is given."""
-    arguments = notification.arguments
+    flags = _flags_of_open(notification)
+    return notification.name in _MAKING if flags is None else bool(flags & os.O_CREAT)
+
+
+def _flags_of_open(notification: seccomp.Notification) -> int | None:
+    """How something is to be opened; ``None`` for every other call."""
     match notification.name:
         case "open":
-            flags = arguments[1]
+            return notification.arguments[1]
         case "openat":
-            flags = arguments[2]
+            return notification.arguments[2]
         case "openat2":
-            flags = _how_of_openat2(notification)
-        case name:
-            return name in _MAKING
-    return bool(flags & os.O_CREAT)
+            return _how_of_openat2(notification)
+    return None
 
 
 def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
