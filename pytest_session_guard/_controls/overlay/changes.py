@@ -27,6 +27,8 @@ from .comparison import (
     stamp_of,
     status_below,
     time_kind,
+    times_for,
+    times_of,
     try_opened,
     what_moved,
     xattrs,
@@ -220,13 +222,11 @@ class LayerReader:
         ):
             kind = "metadata"
         earlier = self._seen.get(place.path)
-        times = (status.st_atime_ns, status.st_mtime_ns)
-        known = earlier.times if earlier is not None else (real.st_atime_ns, real.st_mtime_ns)
+        times = times_of(status)
+        known = (earlier and earlier.times) or times_for(status, real)
         before = len(self._changes)
         self._settle(place.path, _Seen(kind, True, (status.st_ino, rights_of(status), attributes), times), "metadata")
-        # A real directory that changed after this copy was made of it differs by somebody else's doing.
-        changed_outside = real.st_ctime_ns > status.st_ctime_ns
-        if len(self._changes) == before and times != known and not renamed and not changed_outside:
+        if len(self._changes) == before and times != known and not renamed:
             self._changes.append(Change(place.path, time_kind(status, known), True))
 
     def _settle_hidden(self, place: _Place) -> None:

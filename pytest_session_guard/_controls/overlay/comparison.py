@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from ..._host.fsops import OwnDescriptor, OwnPath
+from ..._host.identity import birth_ns
 from .construction import rights_of
 
 ChangeKind = Literal["created", "removed", "replaced", "content", "metadata", "names", "undone"]
@@ -76,11 +77,25 @@ def what_moved(earlier: tuple[object, ...], now: tuple[object, ...]) -> ChangeKi
     return "content" if earlier[1:3] != now[1:3] else "metadata"
 
 
-def time_kind(status: os.stat_result, known: tuple[int, int] | None) -> ChangeKind:
+def times_of(status: os.stat_result) -> tuple[int, int]:
+    """Access and modification."""
+    return status.st_atime_ns, status.st_mtime_ns
+
+
+def times_for(copy: os.stat_result, real: os.stat_result) -> tuple[int, int]:
+    """The times that a copy has if nobody but the overlay saw to it.
+
+    A real object that was changed after its copy was last changed has others by somebody else's doing; so has one that
+    was read since, which shows in its access time alone.
+    """
+    changed = real.st_ctime_ns > copy.st_ctime_ns
+    read = changed or real.st_atime_ns > copy.st_ctime_ns
+    return (copy if read else real).st_atime_ns, (copy if changed else real).st_mtime_ns
+
+
+def time_kind(status: os.stat_result, known: tuple[int, int]) -> ChangeKind:
     """Whether a directory's times were set, or moved because entries came and went."""
-    by_entries = (known is None or status.st_atime_ns == known[0]) and abs(
-        status.st_ctime_ns - status.st_mtime_ns
-    ) < _TICK_NS
+    by_entries = status.st_atime_ns == known[0] and abs(status.st_ctime_ns - status.st_mtime_ns) < _TICK_NS
     return "names" if by_entries else "metadata"
 
 
@@ -144,15 +159,15 @@ def compared(
         return "replaced"
     if stat.S_ISLNK(status.st_mode):
         same = System.readlink(name, dir_fd=upper_dir) == System.readlink(name, dir_fd=lower_dir)
-        return _unless_same_times(status, real) if same else "replaced"
+        return _unless_same_status(status, real) if same else "replaced"
     if not stat.S_ISREG(status.st_mode):
-        return _unless_same_times(status, real)
+        return _unless_same_status(status, real)
     return _compared_file(name, upper_dir, lower_dir, status, real)
 
 
-def _unless_same_times(status: os.stat_result, real: os.stat_result) -> ChangeKind | None:
-    then, now = ((s.st_atime_ns, s.st_mtime_ns, *rights_of(s)) for s in (real, status))
-    return None if then == now else "metadata"
+def _unless_same_status(status: os.stat_result, real: os.stat_result) -> ChangeKind | None:
+    same = rights_of(status) == rights_of(real) and times_of(status) == times_for(status, real)
+    return None if same else "metadata"
 
 
 def _compared_file(
@@ -163,12 +178,11 @@ def _compared_file(
     try:
         # Only a copy carries its origin; what was renamed or created over the real one does not.
         replaced = not has_xattr(upper_fd, _ORIGIN)
+        if not replaced and lower_fd is not None and _is_of_another(upper_fd, lower_fd, status, real):
+            return None
         changed = status.st_size != real.st_size or (lower_fd is not None and not _same_content(upper_fd, lower_fd))
-        metadata = (status.st_atime_ns, status.st_mtime_ns, *rights_of(status)) != (
-            real.st_atime_ns,
-            real.st_mtime_ns,
-            *rights_of(real),
-        )
+        changed = changed and (replaced or not _is_unwritten(upper_fd, status, real))
+        metadata = _unless_same_status(status, real) is not None
         if lower_fd is not None:
             metadata = metadata or xattrs(upper_fd) != xattrs(lower_fd)
             metadata = metadata or has_new_flags(upper_fd, lower_fd)
@@ -181,6 +195,23 @@ def _compared_file(
     if changed:
         return "content"
     return "metadata" if metadata else None
+
+
+def _is_unwritten(upper_fd: int, status: os.stat_result, real: os.stat_result) -> bool:
+    """Whether the real file is newer than a copy that nobody wrote to: an application may save while the tests run."""
+    if real.st_ctime_ns <= status.st_ctime_ns:
+        return False
+    copied_ns = birth_ns(upper_fd, status)
+    # A write would have been after the copying; the copy itself has the time of the real file's last one before.
+    return copied_ns is not None and status.st_mtime_ns < copied_ns
+
+
+def _is_of_another(upper_fd: int, lower_fd: int, status: os.stat_result, real: os.stat_result) -> bool:
+    """Whether nobody wrote to a copy, and the real file of its name is one that was put there since."""
+    if not _is_unwritten(upper_fd, status, real):
+        return False
+    copied_ns, born_ns = birth_ns(upper_fd, status), birth_ns(lower_fd, real)
+    return copied_ns is not None and born_ns is not None and born_ns > copied_ns
 
 
 def _same_content(upper_fd: int, lower_fd: int) -> bool:
