@@ -119,7 +119,7 @@ def program_of(pid: int | str = "self") -> str:
         return ""
 
 
-def environment_of(pid: int) -> list[bytes]:
+def environment_of(pid: int | str) -> list[bytes]:
     """The environment that a process's program was started with, ``NAME=value`` each; empty where it cannot be read."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:

@@ -29,6 +29,7 @@ from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
 from pytest_session_guard._run.charging import Charging
 from pytest_session_guard._run.commands import Commands
+from pytest_session_guard._run.leftovers import Forks
 from pytest_session_guard._run.leniency import Leniency
 from pytest_session_guard._run.lookout import Lookout
 from pytest_session_guard._run.makings import take_in
@@ -95,6 +96,7 @@ class GuardRun:
         self.broken: list[tuple[str, str]] = []
         self.exhausted = 0
         self.commands = Commands(self.places.rootdir)
+        self.forks = Forks(self.current_span)
         self.stragglers = Stragglers(self.directory.run_id, lambda: self.walls.namespace)
         self.seen_by_others: set[str] = set()
         self.left_running: list[Mapping[str, Any]] = []
@@ -316,8 +318,9 @@ class GuardRun:
 
     def enter(self, nodeid: str, phase: Phase) -> None:
         """From now on touches are charged to this test and phase."""
-        if (ended := self.commands.end_of_another(nodeid)) is not None:
-            self.stragglers.look(*ended)
+        ended, forked = self.commands.end_of_another(nodeid), self.forks.end_of_another(nodeid)
+        if ended is not None or forked is not None:
+            self.stragglers.look(ended, forked)
         elif self.stragglers:
             self.stragglers.begin_phase()
         self._at = (nodeid, phase)

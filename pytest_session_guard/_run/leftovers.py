@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -135,6 +135,8 @@ class Leftovers:
 
     def _look_at(self, pid: int) -> Leftover:
         command, words = command_of(pid), environment_of(pid)
+        if is_fork(pid, words):
+            return Leftover(pid, command, *self.forked) if len(self.forked) == 1 else Leftover(pid, command)
         for word in words:
             if word.startswith(TEST_VARIABLE):
                 return Leftover(
@@ -142,17 +144,24 @@ class Leftovers:
                 )
         # A program that is just being started has no environment yet; its parent's test started it all the same.
         parent = self.met.get(parent_of(pid))
-        if parent is not None and parent.nodeid:
-            return Leftover(pid, command, parent.nodeid)
-        # Whatever a test started as a program was told which test it is, unless somebody cleared its environment.
-        is_fork = program_of(pid) == program_of() and any(words)
-        return Leftover(pid, command, *self.forked) if is_fork and len(self.forked) == 1 else Leftover(pid, command)
+        return Leftover(pid, command, parent.nodeid if parent is not None else "")
 
     @property
     def starter(self) -> Span:
         """The one test that started all that was met, after its end; else no test."""
         names = {one.nodeid for one in self.met.values()}
         return Span(names.pop() if len(names) == 1 else "", "late")
+
+
+def is_fork(pid: int, words: Sequence[bytes] | None = None) -> bool:
+    """Whether a process is this one's fork, for which no program was started.
+
+    Whatever a test starts as a program is told which test it is, unless somebody clears its environment.
+
+    :param words: its environment, where that is known.
+    """
+    given = environment_of(pid) if words is None else words
+    return any(given) and given == environment_of("self") and program_of(pid) == program_of()
 
 
 class Forks:
@@ -165,12 +174,24 @@ class Forks:
         self._span = span
         self._pid = Raw.getpid()
         self.tests: list[str] = []
+        # Who forked since this was last asked: tests, and what is none.
+        self._lately: set[str] = set()
 
     def note(self) -> None:
         """This process is about to fork."""
+        if Raw.getpid() != self._pid:
+            return
         nodeid = self._span().nodeid
-        if nodeid and len(self.tests) < 2 and nodeid not in self.tests and Raw.getpid() == self._pid:
+        self._lately.add(nodeid)
+        if nodeid and len(self.tests) < 2 and nodeid not in self.tests:
             self.tests.append(nodeid)
+
+    def end_of_another(self, nodeid: str) -> str | None:
+        """Somebody other than this test forked, which is told once: the one test that did, or ``""`` where it is not known."""
+        if self._lately <= {nodeid}:
+            return None
+        lately, self._lately = self._lately, set()
+        return lately.pop() if len(lately) == 1 else ""
 
 
 def leftovers_of(run: SessionRun, namespaces: Iterable[str] = ()) -> Leftovers:

@@ -25,7 +25,7 @@ from pytest_session_guard._run.destinations import mark_basetemp
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
-from pytest_session_guard._run.leftovers import Forks, leftovers_of
+from pytest_session_guard._run.leftovers import leftovers_of
 from pytest_session_guard._run.makings import take_in
 from pytest_session_guard._run.narrowing import Narrowing
 from pytest_session_guard._run.own_errors import REPORT
@@ -69,7 +69,6 @@ class SessionRun(GuardRun):
         # At its end the guard failed at something: it does no more, and leaves everything to the next run.
         self.has_given_up = False
         self._is_held = False
-        self.forks = Forks(self.current_span)
         self.cleanup = self._make_cleanup(lambda path: self.policy.rule_for(path).zone)
         self.redirects = RedirectDesk(
             self.settings,

@@ -10,7 +10,7 @@ from pytest_session_guard._core.records import Span
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.processes import ancestors, mount_namespace, process_ids, run_time_ns
 from pytest_session_guard._run.commands import UNKNOWN, Suspects
-from pytest_session_guard._run.leftovers import Leftover, Leftovers, told
+from pytest_session_guard._run.leftovers import Leftover, Leftovers, is_fork, told
 
 # So much older than a phase may be what is known of them at its beginning: to ask takes some fifty microseconds each.
 STALE_AFTER_S: Final = 0.05
@@ -33,28 +33,36 @@ class Stragglers:
         self._listed: frozenset[int] = frozenset()
         # How long each has run up to the beginning of this phase, or a moment before.
         self._ran: dict[int, int] = {}
+        # Whom no test started, as far as is known.
+        self._nobodys: frozenset[int] = frozenset()
         self._asked = 0.0
 
     def __bool__(self) -> bool:
         """Whether there are any."""
         return bool(self._ran)
 
-    def look(self, nodeid: str, programs: str) -> None:
-        """A test that started programs is over.
+    def look(self, programs: tuple[str, str] | None, forked: str | None) -> None:
+        """A test is over that started programs, or forked.
 
-        :param programs: those that it started, in words.
+        :param programs: the test that started programs, and these in words.
+        :param forked: the one test that made forks since the last look; ``""`` where that is not known.
         """
+        nodeid, words = programs or (forked or "", "")
         orphans = self._orphans()
         self._leftovers.known = orphans
-        # One that is just being started has neither a command line nor an environment to tell its test by; nor has a fork,
-        # which may be another test's where it is nobody's child any more.
-        found = (
-            Leftover(one.pid, one.command or programs, one.nodeid or ("" if one.pid in orphans else nodeid))
-            for one in self._leftovers.look()
-        )
-        self._leftovers.met = {one.pid: one for one in found if one.nodeid}
+        at_work = []
+        for one in self._leftovers.look():
+            is_orphan = one.pid in orphans
+            starter = one.nodeid or self._starter(one.pid, forked or "" if is_orphan else nodeid, is_orphan)
+            at_work.append(Leftover(one.pid, one.command or words, starter))
+        self._leftovers.met = {one.pid: one for one in at_work if one.nodeid}
+        self._nobodys = frozenset(one.pid for one in at_work if not one.nodeid)
         self._ran = dict.fromkeys(self._leftovers.met, -1)
         self._ask()
+
+    def _starter(self, pid: int, ended: str, is_orphan: bool) -> str:
+        """The test to charge for one that does not tell its own: it has only just been started, or is a bare fork."""
+        return "" if pid in self._nobodys or (is_orphan and not is_fork(pid)) else ended
 
     def _orphans(self) -> frozenset[int]:
         """Who stands in these layers and is new, or was known before."""

@@ -24,6 +24,36 @@ def test_starts():
 def test_starts_a_daemon():
     subprocess.run(["sh", "-c", 'setsid sh -c "$0" > /dev/null 2>&1 &', LATE], check=True)
 
+def fork_a_child(act):
+    if os.fork() == 0:
+        while not GO.exists():
+            time.sleep(0.01)
+        act()
+        DONE.touch()
+        time.sleep(0.2)
+        os._exit(0)
+
+def fork_a_daemon(act):
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    else:
+        os.setsid()
+        fork_a_child(act)
+        os._exit(0)
+
+def test_forks_a_daemon():
+    fork_a_daemon(native_harm)
+
+def test_forks_and_starts():
+    fork_a_daemon(native_harm)
+    subprocess.run(["true"], check=True)
+
+def test_forks_an_idler():
+    if os.fork() == 0:
+        time.sleep(4)
+        os._exit(0)
+
 def test_waits():
     GO.touch()
     while not DONE.exists():
@@ -68,6 +98,50 @@ def test_what_a_straggler_does_is_charged_to_its_starter(
     assert "$TMPDIR/go" in touch["process"] or "ln " in touch["process"]
     assert "PASSED" in result.said_of("test_waits"), result.words
     assert "PASSED" in result.said_of("test_innocent"), result.words
+
+
+NATIVE = "native"
+OF_THE_SUITE = """\
+import sys
+from pathlib import Path
+
+def pytest_sessionstart():
+    sys.path.insert(0, str(Path(__file__).parent))
+    import test_it
+    test_it.@FORK@(test_it.native_harm)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)])
+@pytest.mark.parametrize("starter", ["test_forks_a_daemon", "test_forks_and_starts"])
+def test_what_a_bare_fork_does_is_charged_to_the_test_that_forked(
+    make_project: MakeProject, starter: str, workers: tuple[str, ...]
+) -> None:
+    project = make_project({"test_it.py": SUITE})
+
+    names = (starter, "test_waits", "test_innocent")
+    result = project.run(
+        *(f"test_it.py::{name}" for name in names), *workers, "-W", "ignore::DeprecationWarning",
+        # A fork has the environment that pytest was given, by somebody's test as well.
+        env={"PYTEST_CURRENT_TEST": "outer.py::test_outer (call)"},
+    )  # fmt: skip
+
+    assert (result.status, result.changes) == (1, {}), result.words
+    (touch,) = [touch for touch in result.touches if touch["path"].endswith(NATIVE)]
+    assert (touch["nodeid"], touch["phase"]) == (f"test_it.py::{starter}", "late"), result.words
+    assert "PASSED" in result.said_of("test_waits"), result.words
+
+
+@pytest.mark.parametrize("fork", ["fork_a_child", "fork_a_daemon"])
+def test_what_a_fork_of_no_test_does_is_not_charged_to_a_test_that_forked(make_project: MakeProject, fork: str) -> None:
+    project = make_project({"test_it.py": SUITE, "conftest.py": OF_THE_SUITE.replace("@FORK@", fork)})
+
+    names = ("test_forks_an_idler", "test_waits")
+    result = project.run(*(f"test_it.py::{name}" for name in names), "-W", "ignore::DeprecationWarning")
+
+    assert (result.status, result.changes) == (1, {}), result.words
+    (touch,) = [touch for touch in result.touches if touch["path"].endswith(NATIVE)]
+    assert touch["nodeid"] != "test_it.py::test_forks_an_idler", result.words
 
 
 def test_what_nobody_else_can_have_done_is_the_running_tests(make_project: MakeProject) -> None:
