@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from pytest_session_guard._run.leftovers import WAIT_S, Leftover, leftovers_of, told
+from pytest_session_guard._run.leftovers import WAIT_S, Leftover, told
 from pytest_session_guard._run.makings import take_in
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def look_once_more(run: SessionRun) -> Sequence[object]:
         run.collect()
         return ()
     others = _layers_of_workers(run)
-    leftovers = leftovers_of(run, (layers.namespace for layers in others))
+    leftovers = run.leftovers(layers.namespace for layers in others)
     leftovers.met |= {record["pid"]: Leftover.parse(record) for record in run.left_running}
     left = leftovers.wait(0 if run.exit_status == INTERRUPTED else WAIT_S)
     run.charging.still_at_work = told(leftovers.met.values())

@@ -1,14 +1,16 @@
-"""The programs that a test starts, and the lines that start them: what an upper layer shows has no author, and one of them is it."""
+"""The programs that a test starts, by which lines, and the forks it makes: what an upper layer shows has no author but one of them."""
 
 from __future__ import annotations
 
 from builtins import len, type  # noqa: A004 - captured: tests mock builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PosixPath, PurePath, WindowsPath
 from typing import Any, Final, NamedTuple
 
 from pytest_session_guard._controls.audit.attribution import NOBODY, Culprit
+from pytest_session_guard._core.records import Span
 from pytest_session_guard._core.zones import is_within
+from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._report.text import relative
 
 MOST: Final = 8
@@ -78,6 +80,37 @@ class Commands:
 
     def _place(self, culprit: Culprit) -> str:
         return f" ({relative(culprit.file, self._rootdir)}:{culprit.line})" if culprit.file else ""
+
+
+class Forks:
+    """The tests that made a bare fork, as far as they can be told apart: two are one too many.
+
+    :param span: gives the test that runs.
+    """
+
+    def __init__(self, span: Callable[[], Span]) -> None:
+        self._span = span
+        self._pid = Raw.getpid()
+        self.tests: list[str] = []
+        # Who forked since this was last asked: tests, and what is none.
+        self._lately: set[str] = set()
+
+    def note(self) -> None:
+        """This process is about to fork."""
+        if Raw.getpid() != self._pid:
+            return
+        nodeid = self._span().nodeid
+        self._lately.add(nodeid)
+        if nodeid and len(self.tests) < 2 and nodeid not in self.tests:
+            self.tests.append(nodeid)
+
+    def end_of_another(self, nodeid: str) -> str | None:
+        """Somebody other than this test forked, which is told once: the one test that did, or ``""`` where it is not known."""
+        if self._lately <= {nodeid}:
+            return None
+        starter = self._lately.pop() if len(self._lately) == 1 else ""
+        self._lately.clear()
+        return starter
 
 
 def _words(given: object) -> Iterable[object]:

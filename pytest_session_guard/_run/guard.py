@@ -28,8 +28,7 @@ from pytest_session_guard._host.fsops import Raw, keep_clear_of_low_numbers
 from pytest_session_guard._report.text import entry
 from pytest_session_guard._run.aliases import AliasSearch
 from pytest_session_guard._run.charging import Charging
-from pytest_session_guard._run.commands import Commands
-from pytest_session_guard._run.leftovers import Forks
+from pytest_session_guard._run.commands import Commands, Forks
 from pytest_session_guard._run.leniency import Leniency
 from pytest_session_guard._run.lookout import Lookout
 from pytest_session_guard._run.makings import take_in

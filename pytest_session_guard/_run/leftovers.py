@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from pytest_session_guard._core.records import Span
 from pytest_session_guard._core.values import dataclass
-from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.processes import (
     POLL_S,
     ancestors,
@@ -26,9 +25,6 @@ from pytest_session_guard._host.processes import (
     program_of,
     waits_at_one_of,
 )
-
-if TYPE_CHECKING:
-    from pytest_session_guard._run.session import SessionRun
 
 WAIT_S: Final = 5.0
 """Seconds to wait, once pytest is done, for what it left running: by the launcher, and by a run without one."""
@@ -162,46 +158,6 @@ def is_fork(pid: int, words: Sequence[bytes] | None = None) -> bool:
     """
     given = environment_of(pid) if words is None else words
     return any(given) and given == environment_of("self") and program_of(pid) == program_of()
-
-
-class Forks:
-    """The tests that made a bare fork, as far as they can be told apart: two are one too many.
-
-    :param span: gives the test that runs.
-    """
-
-    def __init__(self, span: Callable[[], Span]) -> None:
-        self._span = span
-        self._pid = Raw.getpid()
-        self.tests: list[str] = []
-        # Who forked since this was last asked: tests, and what is none.
-        self._lately: set[str] = set()
-
-    def note(self) -> None:
-        """This process is about to fork."""
-        if Raw.getpid() != self._pid:
-            return
-        nodeid = self._span().nodeid
-        self._lately.add(nodeid)
-        if nodeid and len(self.tests) < 2 and nodeid not in self.tests:
-            self.tests.append(nodeid)
-
-    def end_of_another(self, nodeid: str) -> str | None:
-        """Somebody other than this test forked, which is told once: the one test that did, or ``""`` where it is not known."""
-        if self._lately <= {nodeid}:
-            return None
-        lately, self._lately = self._lately, set()
-        return lately.pop() if len(lately) == 1 else ""
-
-
-def leftovers_of(run: SessionRun, namespaces: Iterable[str] = ()) -> Leftovers:
-    """The processes that a process of the run has started and that are still there.
-
-    :param namespaces: of processes of the run with layers of their own, whose children count too.
-    """
-    # Asked of the layers, not of this thread: the session may have run in another one, and this one stand outside of them.
-    own = [] if run.walls.overlay is None else [run.walls.overlay.namespace]
-    return Leftovers(run.directory.run_id, [*own, *namespaces], run.forks.tests)
 
 
 def told(leftovers: Iterable[Leftover]) -> str:

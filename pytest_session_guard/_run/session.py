@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import field
 from typing import Any, Final
@@ -25,7 +25,7 @@ from pytest_session_guard._run.destinations import mark_basetemp
 from pytest_session_guard._run.guard import GuardRun
 from pytest_session_guard._run.handover import Handover, write_policy
 from pytest_session_guard._run.inventory import Inventory, attributed
-from pytest_session_guard._run.leftovers import leftovers_of
+from pytest_session_guard._run.leftovers import Leftovers
 from pytest_session_guard._run.makings import take_in
 from pytest_session_guard._run.narrowing import Narrowing
 from pytest_session_guard._run.own_errors import REPORT
@@ -259,12 +259,21 @@ class SessionRun(GuardRun):
         self.compare_inventory()
         return removed
 
+    def leftovers(self, namespaces: Iterable[str] = ()) -> Leftovers:
+        """The processes that this one has started and that are still there.
+
+        :param namespaces: of processes of the run with layers of their own, whose children count too.
+        """
+        # Asked of the layers, not of this thread: the session may have run in another one, and this one stand outside of them.
+        own = [] if self.walls.overlay is None else [self.walls.overlay.namespace]
+        return Leftovers(self.directory.run_id, [*own, *namespaces], self.forks.tests)
+
     def _note_leftovers(self) -> list[dict[str, Any]]:
         """Write down what is still running, for whoever reads what it does from now on: the controller, or the launcher.
 
         Who started it can be seen only while it lives.
         """
-        found = [one.to_json() for one in leftovers_of(self).look()]
+        found = [one.to_json() for one in self.leftovers().look()]
         with self.complaining():
             for record in found:
                 self.journal.append(record)
