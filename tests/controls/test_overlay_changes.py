@@ -113,6 +113,20 @@ def test_what_an_application_does_to_the_real_one_is_no_change_of_its_copy(
     assert changes == {f"home/{name}": kind for name, kind in expected.items()}
 
 
+def set_times_below_a_later_stamp(inside):
+    # As after the clock was set back: what is on the disk seems to have been read tomorrow.
+    tomorrow = time.time_ns() + 10**14
+    os.utime(inside.home + "/notes.txt", ns=(tomorrow, 10**18))
+    inside.enter()
+    inside.shell("touch -a -d @5 notes.txt; touch -a -d @5 app")
+    return inside.changes()
+
+
+@by_everyone
+def test_times_set_on_what_seems_to_have_been_read_tomorrow_are_metadata(scene: Scene) -> None:
+    assert scene.run(set_times_below_a_later_stamp) == {"home/notes.txt": "metadata", "home/app": "metadata"}
+
+
 def change_extended_attributes(inside):
     inside.enter()
     os.setxattr(inside.home + "/app/config", "user.new", b"1")

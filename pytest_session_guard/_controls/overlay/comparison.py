@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from ..._host.fsops import OwnDescriptor, OwnPath
+from ..._host.fsops import OwnDescriptor, OwnPath, Raw
 from ..._host.identity import birth_ns
 from .construction import rights_of
 
@@ -88,9 +88,14 @@ def times_for(copy: os.stat_result, real: os.stat_result) -> tuple[int, int]:
     A real object that was changed after its copy was last changed has others by somebody else's doing; so has one that
     was read since, which shows in its access time alone.
     """
-    changed = real.st_ctime_ns > copy.st_ctime_ns
-    read = changed or real.st_atime_ns > copy.st_ctime_ns
+    changed = _is_after(copy, real.st_ctime_ns)
+    read = changed or _is_after(copy, real.st_atime_ns)
     return (copy if read else real).st_atime_ns, (copy if changed else real).st_mtime_ns
+
+
+def _is_after(copy: os.stat_result, moment_ns: int) -> bool:
+    """Whether something was after a copy was last changed; a moment that is yet to come says nothing: the clock was set back."""
+    return copy.st_ctime_ns < moment_ns <= Raw.time_ns()
 
 
 def time_kind(status: os.stat_result, known: tuple[int, int]) -> ChangeKind:
@@ -199,7 +204,7 @@ def _compared_file(
 
 def _is_unwritten(upper_fd: int, status: os.stat_result, real: os.stat_result) -> bool:
     """Whether the real file is newer than a copy that nobody wrote to: an application may save while the tests run."""
-    if real.st_ctime_ns <= status.st_ctime_ns:
+    if not _is_after(status, real.st_ctime_ns):
         return False
     copied_ns = birth_ns(upper_fd, status)
     # A write would have been after the copying; the copy itself has the time of the real file's last one before.
