@@ -7,15 +7,19 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from capabilities import mount_namespace
 from isolated import ordinary_account
 from project import HOME, Account, MakeProject, Project
 
+from pytest_session_guard._controls.overlay import Overlay
 from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
 from pytest_session_guard._controls.overlay.makings import Making, Makings
+from pytest_session_guard._controls.overlay.service import heard
 from pytest_session_guard._core.records import iter_kind, parse_journal
 
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
@@ -257,6 +261,29 @@ def test_what_comes_while_it_is_looked_for_is_told_the_next_time(
 
     assert taken(makings) == [("made", "a")]
     makings.close()
+
+
+def test_call_that_had_not_come_to_its_end_when_asked_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makings, counter = Makings(), Counter()
+    layers = Overlay.__new__(Overlay)
+    layers.label = "gw0"
+    layers._pid = os.getpid()
+    layers._hearing = Hearing(os.dup(counter.fd))
+    keeper = SimpleNamespace(ear=SimpleNamespace(told=lambda _, label: makings.take(label), makings=makings))
+    channel = SimpleNamespace(ask=lambda request: (json.loads(json.dumps(heard(keeper, request), default=astuple)), []))
+    monkeypatch.setattr(layers, "_channel", channel, raising=False)
+
+    makings.expect(str(tmp_path / "a"), "gw0")
+    counter.count_making()
+    assert [layers.makings(), layers.has_news()] == [[], True]
+    (tmp_path / "a").touch()
+
+    assert [making.path for making in layers.makings()] == [str(tmp_path / "a")]
+    assert [layers.makings(), layers.has_news()] == [[], False]
+    makings.close()
+    counter.close()
 
 
 def test_what_the_kernel_does_not_tell_of_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,8 +273,10 @@ class Overlay:
         channel = self._channel if os.getpid() == self._pid else Channel.connected(self.address)
         try:
             found: list[Making] = []
-            while taken := channel.ask({"ask": "makings", "label": label})[0]["makings"]:
-                found += map(Making.parse, taken)
+            while (answer := channel.ask({"ask": "makings", "label": label})[0])["makings"]:
+                found += map(Making.parse, answer["makings"])
+            if self._hearing is not None:
+                self._hearing.is_awaiting = answer["waiting"]
             return found
         finally:
             if channel is not self._channel:

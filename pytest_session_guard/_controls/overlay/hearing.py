@@ -40,7 +40,10 @@ class Hearing:
     """The side of a process of the run: whether there was anything, at the price of a look into memory.
 
     :param counter_fd: taken over.
+    :ivar is_awaiting: a call that would make something had been heard, and had not come to its end, when last asked.
     """
+
+    is_awaiting = False
 
     def __init__(self, counter_fd: int) -> None:
         try:
@@ -51,15 +54,15 @@ class Hearing:
 
     def has_news(self) -> bool:
         """Whether anything was heard, in any stack, since it was asked for."""
-        return self._counter[:] != self._heard
+        return self.is_awaiting or self._counter[:] != self._heard
 
     def has_new_tries(self) -> bool:
         """Whether anything was tried, in any stack, since the last call."""
         return self._is_new(_TRIES)
 
     def has_new_makings(self) -> bool:
-        """Whether anything came to be in a shared place since the last call."""
-        return self._is_new(_MAKINGS)
+        """Whether anything came to be in a shared place since the last call, or may have."""
+        return self._is_new(_MAKINGS) or self.is_awaiting
 
     def _is_new(self, part: slice) -> bool:
         before, now = self._heard, self._counter[:]

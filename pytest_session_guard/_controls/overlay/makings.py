@@ -110,6 +110,10 @@ class Makings:
                 return kept[:_TAKEN_AT_ONCE]
         return []
 
+    def is_waiting(self, label: str) -> bool:
+        """Whether a call of one stack, or of any (``""``), was heard that has not come to its end yet."""
+        return any(label in ("", owner) for _, owner in self._expected.values())
+
     def close(self) -> None:
         """Watch no more."""
         self._arrivals.end()

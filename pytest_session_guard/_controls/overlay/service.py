@@ -291,7 +291,8 @@ def heard(keeper: Keeper, request: dict[str, Any]) -> dict[str, Any]:
     ear, what = keeper.ear, request["ask"]
     if what == "rings":
         return {"askers": [] if ear is None else ear.rings.askers()}
-    return {what: [] if ear is None else ear.told(what, request["label"])}
+    told = [] if ear is None else ear.told(what, request["label"])
+    return {what: told, "waiting": ear is not None and ear.makings.is_waiting(request["label"])}
 
 
 def send_stack(keeper: Keeper, channel: Channel, stack: Stack) -> None:
