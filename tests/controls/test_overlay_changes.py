@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import time
 
 import pytest
 from overlay_scene import Scene, by_everyone, by_root, scene  # noqa: F401
@@ -74,57 +72,6 @@ def test_changes_tell_what_happened_once(scene: Scene, script: str, expected: di
 
     assert first == {f"home/{name}".rstrip("/"): kind for name, kind in expected.items()}
     assert second == {}
-
-
-def change_beside_somebody_else(inside, script, doing):
-    application = subprocess.Popen(["/bin/sh"], cwd=inside.home, stdin=subprocess.PIPE, text=True)
-    inside.enter()
-    inside.shell(script)
-    time.sleep(0.05)
-    application.communicate(doing)
-    return inside.changes()
-
-
-DOINGS = {
-    "read-directory": ("touch -d @5 app/data/one", "ls app", {"app/data/one": "metadata"}),
-    "read-root": (": <> notes.txt", "ls", {}),
-    "read-file": (": <> notes.txt", "cat notes.txt", {}),
-    "read-symlink": ("touch -h -m -d @1000000000 link", "cat link", {}),
-    "written": (": <> notes.txt", "echo more >> notes.txt", {}),
-    "same-size": (": <> notes.txt", "printf 'fake notes.txt' > notes.txt", {}),
-    "saved-by-rename": (": <> notes.txt", "echo new > n; mv n notes.txt", {}),
-    "touched": (": <> notes.txt", "touch notes.txt", {}),
-    "created-beside": (": <> app/config", "echo new > app/new", {}),
-    "written-by-both": ("echo x >> notes.txt", "echo more >> notes.txt", {"notes.txt": "content"}),
-    "chmod-by-us": ("chmod 600 notes.txt", "cat notes.txt", {"notes.txt": "metadata"}),
-    "touched-by-us": ("touch -m -d @5 notes.txt", "cat notes.txt", {"notes.txt": "metadata"}),
-    "touched-directory-by-us": ("touch -m -d @5 app", "ls app", {"app": "metadata"}),
-    "came-and-went-by-us": (": > app/lock; rm app/lock", "ls app", {"app": "names"}),
-}  # fmt: skip
-
-
-@by_everyone
-@pytest.mark.parametrize(("script", "doing", "expected"), DOINGS.values(), ids=DOINGS)
-def test_what_an_application_does_to_the_real_one_is_no_change_of_its_copy(
-    scene: Scene, script: str, doing: str, expected: dict[str, str]
-) -> None:
-    changes = scene.run(change_beside_somebody_else, script, doing)
-
-    assert changes == {f"home/{name}": kind for name, kind in expected.items()}
-
-
-def set_times_below_a_later_stamp(inside):
-    # As after the clock was set back: what is on the disk seems to have been read tomorrow.
-    tomorrow = time.time_ns() + 10**14
-    os.utime(inside.home + "/notes.txt", ns=(tomorrow, 10**18))
-    inside.enter()
-    inside.shell("touch -a -d @5 notes.txt; touch -a -d @5 app")
-    return inside.changes()
-
-
-@by_everyone
-def test_times_set_on_what_seems_to_have_been_read_tomorrow_are_metadata(scene: Scene) -> None:
-    assert scene.run(set_times_below_a_later_stamp) == {"home/notes.txt": "metadata", "home/app": "metadata"}
 
 
 def change_extended_attributes(inside):

@@ -18,8 +18,8 @@ from .comparison import (
     System,
     compared,
     content_digest,
+    flags_of,
     has_fine_times,
-    has_new_flags,
     has_xattr,
     is_whiteout,
     opened,
@@ -27,13 +27,12 @@ from .comparison import (
     stamp_of,
     status_below,
     time_kind,
-    times_for,
-    times_of,
     try_opened,
     what_moved,
     xattrs,
 )
 from .construction import Layer, rights_of
+from .others import ORIGIN, copied_ns, is_after, times_for, times_of
 
 # Deeper than that a change is told of the directory at this depth: each level takes two descriptors.
 _DEPTH_LIMIT: Final = 200
@@ -197,8 +196,11 @@ class LayerReader:
             if lower_fd is not None:
                 self._read_shared_directory(inner, status, renamed)
             else:
-                kind: ChangeKind = "created" if real is None else "replaced"
-                self._settle(path, _Seen(kind, True, (status.st_ino, rights_of(status), xattrs(upper_fd))), "metadata")
+                kind: ChangeKind | None = "created" if real is None else "replaced"
+                if (real is None or not stat.S_ISDIR(real.st_mode)) and has_xattr(upper_fd, ORIGIN):
+                    # A directory that was copied cannot be renamed, so somebody took the real one away.
+                    kind = "metadata" if path in self._seen else None
+                self._settle_directory(inner, status, kind)
         finally:
             System.close(upper_fd)
             if lower_fd is not None:
@@ -210,24 +212,37 @@ class LayerReader:
         """Compare a directory that stands in both trees; what is in it has been read already."""
         assert place.lower_fd is not None, "unreachable because the callers opened it"
         real = System.fstat(place.lower_fd)
-        attributes = xattrs(place.upper_fd)
+        earlier = self._seen.get(place.path)
         kind: ChangeKind | None = None
         if not is_root and has_xattr(place.upper_fd, OPAQUE):
             kind = "replaced"
             self._settle_hidden(place)
         elif (
             rights_of(status) != (self.layer.root_rights if is_root else rights_of(real))
-            or attributes != xattrs(place.lower_fd)
-            or has_new_flags(place.upper_fd, place.lower_fd)
-        ):
+            or xattrs(place.upper_fd) != xattrs(place.lower_fd)
+            or flags_of(place.upper_fd) & ~flags_of(place.lower_fd)
+        ) and (earlier is not None or not is_after(copied_ns(place.upper_fd, status), real.st_ctime_ns)):
             kind = "metadata"
-        earlier = self._seen.get(place.path)
-        times = times_of(status)
-        known = (earlier and earlier.times) or times_for(status, real)
         before = len(self._changes)
-        self._settle(place.path, _Seen(kind, True, (status.st_ino, rights_of(status), attributes), times), "metadata")
-        if len(self._changes) == before and times != known and not renamed:
+        self._settle_directory(place, status, kind)
+        times, known = times_of(status), (earlier and earlier.times) or times_of(real)
+        if times == known or len(self._changes) > before or renamed:
+            return
+        if earlier is None or earlier.times is None:
+            known = times_for(status, real, copied_ns(place.upper_fd, status))
+        if times != known:
             self._changes.append(Change(place.path, time_kind(status, known), True))
+
+    def _settle_directory(self, place: _Place, status: os.stat_result, kind: ChangeKind | None) -> None:
+        """Take note of a directory; one that is as it was at the last look differs as it did then.
+
+        :param kind: how it differs from the real one by now, which may be somebody else's doing.
+        """
+        stamp = (status.st_ino, rights_of(status), xattrs(place.upper_fd), flags_of(place.upper_fd))
+        earlier = self._seen.get(place.path)
+        if earlier is not None and earlier.stamp == stamp:
+            kind = earlier.kind
+        self._settle(place.path, _Seen(kind, True, stamp, times_of(status)), "metadata")
 
     def _settle_hidden(self, place: _Place) -> None:
         """What an opaque directory hides of the real one, and does not have itself, is removed."""
@@ -247,7 +262,8 @@ class LayerReader:
             self._now[path] = earlier
             return
         again: ChangeKind = "content" if known or earlier is None else what_moved(earlier.stamp, stamp)
-        kind = compared(name, place.upper_fd, place.lower_fd, status, real)
+        named_ns = System.fstat(place.upper_fd).st_mtime_ns
+        kind = compared(name, place.upper_fd, place.lower_fd, status, real, named_ns)
         if not status.st_mode & stat.S_IRUSR:
             # Reading it took a change of mode and back, which is no news at the next look.
             stamp = stamp_of(System.stat(name, dir_fd=place.upper_fd, follow_symlinks=False))

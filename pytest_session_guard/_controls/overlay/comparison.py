@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal
 
-from ..._host.fsops import OwnDescriptor, OwnPath, Raw
-from ..._host.identity import birth_ns
+from ..._host.fsops import OwnDescriptor, OwnPath
 from .construction import rights_of
+from .others import ORIGIN, has_new_rights, is_after, is_of_another, is_unwritten, times_for, times_of
 
 ChangeKind = Literal["created", "removed", "replaced", "content", "metadata", "names", "undone"]
 
 _OVERLAY_XATTR: Final = "user.overlay."
 OPAQUE: Final = "user.overlay.opaque"
-_ORIGIN: Final = "user.overlay.origin"
 _FILE_FLAGS: Final = "user.overlay.protattr"
 _CHUNK_BYTES: Final = 1 << 18
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -26,6 +25,8 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_
 _FS_IOC_GETFLAGS: Final = 0x80086601
 # append-only, immutable, no-dump, no-atime: what chattr sets and an overlay does not bring along by itself
 _CHATTR_FLAGS: Final = 0x20 | 0x10 | 0x40 | 0x80
+# stands for those that an overlay keeps in an attribute; no flag of any file system
+_KEPT_FLAGS: Final = 1 << 32
 # Before 6.13 a time stamp stands still for a tick: a change right after a look may show the same one.
 _TICK_NS: Final = 20_000_000
 _FINE_TIMES_SINCE: Final = (6, 13)
@@ -75,27 +76,6 @@ def what_moved(earlier: tuple[object, ...], now: tuple[object, ...]) -> ChangeKi
     if earlier[:1] != now[:1]:
         return "replaced"
     return "content" if earlier[1:3] != now[1:3] else "metadata"
-
-
-def times_of(status: os.stat_result) -> tuple[int, int]:
-    """Access and modification."""
-    return status.st_atime_ns, status.st_mtime_ns
-
-
-def times_for(copy: os.stat_result, real: os.stat_result) -> tuple[int, int]:
-    """The times that a copy has if nobody but the overlay saw to it.
-
-    A real object that was changed after its copy was last changed has others by somebody else's doing; so has one that
-    was read since, which shows in its access time alone.
-    """
-    changed = _is_after(copy, real.st_ctime_ns)
-    read = changed or _is_after(copy, real.st_atime_ns)
-    return (copy if read else real).st_atime_ns, (copy if changed else real).st_mtime_ns
-
-
-def _is_after(copy: os.stat_result, moment_ns: int) -> bool:
-    """Whether something was after a copy was last changed; a moment that is yet to come says nothing: the clock was set back."""
-    return copy.st_ctime_ns < moment_ns <= Raw.time_ns()
 
 
 def time_kind(status: os.stat_result, known: tuple[int, int]) -> ChangeKind:
@@ -155,9 +135,19 @@ def opened(name: str, flags: int, directory_fd: int, status: os.stat_result) -> 
 
 
 def compared(
-    name: str, upper_dir: int, lower_dir: int | None, status: os.stat_result, real: os.stat_result | None
+    name: str,
+    upper_dir: int,
+    lower_dir: int | None,
+    status: os.stat_result,
+    real: os.stat_result | None,
+    named_ns: int,
 ) -> ChangeKind | None:
-    """How an upper entry that is no directory differs from the real one."""
+    """How an upper entry that is no directory differs from the real one.
+
+    :param named_ns: when a name last came into the upper directory; copying sets that time back.
+    """
+    if stat.S_ISREG(status.st_mode):
+        return _compared_file(name, upper_dir, lower_dir, status, real, named_ns)
     if real is None:
         return "created"
     if stat.S_IFMT(real.st_mode) != stat.S_IFMT(status.st_mode):
@@ -165,58 +155,58 @@ def compared(
     if stat.S_ISLNK(status.st_mode):
         same = System.readlink(name, dir_fd=upper_dir) == System.readlink(name, dir_fd=lower_dir)
         return _unless_same_status(status, real) if same else "replaced"
-    if not stat.S_ISREG(status.st_mode):
-        return _unless_same_status(status, real)
-    return _compared_file(name, upper_dir, lower_dir, status, real)
+    return _unless_same_status(status, real)
 
 
 def _unless_same_status(status: os.stat_result, real: os.stat_result) -> ChangeKind | None:
-    same = rights_of(status) == rights_of(real) and times_of(status) == times_for(status, real)
+    same = rights_of(status) == rights_of(real) and times_of(status) == times_for(status, real, status.st_ctime_ns)
     return None if same else "metadata"
 
 
 def _compared_file(
-    name: str, upper_dir: int, lower_dir: int | None, status: os.stat_result, real: os.stat_result
+    name: str,
+    upper_dir: int,
+    lower_dir: int | None,
+    status: os.stat_result,
+    real: os.stat_result | None,
+    named_ns: int,
 ) -> ChangeKind | None:
     upper_fd = opened(name, _FILE, upper_dir, status)
-    lower_fd = try_opened(name, _FILE, lower_dir)
     try:
         # Only a copy carries its origin; what was renamed or created over the real one does not.
-        replaced = not has_xattr(upper_fd, _ORIGIN)
-        if not replaced and lower_fd is not None and _is_of_another(upper_fd, lower_fd, status, real):
+        is_copy = has_xattr(upper_fd, ORIGIN)
+        if is_copy and is_of_another(upper_fd, status, real, name, lower_dir, named_ns):
             return None
-        changed = status.st_size != real.st_size or (lower_fd is not None and not _same_content(upper_fd, lower_fd))
-        changed = changed and (replaced or not _is_unwritten(upper_fd, status, real))
-        metadata = _unless_same_status(status, real) is not None
-        if lower_fd is not None:
-            metadata = metadata or xattrs(upper_fd) != xattrs(lower_fd)
-            metadata = metadata or has_new_flags(upper_fd, lower_fd)
+        if real is None:
+            return "created"
+        if not stat.S_ISREG(real.st_mode):
+            return "replaced"
+        kind = _compared_content(name, upper_fd, lower_dir, status, real, is_copy)
     finally:
         System.close(upper_fd)
+    return kind if is_copy or kind is None else "replaced"
+
+
+def _compared_content(
+    name: str, upper_fd: int, lower_dir: int | None, status: os.stat_result, real: os.stat_result, is_copy: bool
+) -> ChangeKind | None:
+    lower_fd = try_opened(name, _FILE, lower_dir)
+    try:
+        changed = status.st_size != real.st_size or (lower_fd is not None and not _same_content(upper_fd, lower_fd))
+        if changed and not (
+            is_copy and is_after(status.st_ctime_ns, real.st_ctime_ns) and is_unwritten(upper_fd, status)
+        ):
+            return "content"
+        # What a run saved by a rename has times of its own, whatever somebody did to the real one since.
+        known = times_for(status, real, status.st_ctime_ns) if is_copy else times_of(real)
+        same = rights_of(status) == rights_of(real)
+        if lower_fd is not None:
+            same = same and xattrs(upper_fd) == xattrs(lower_fd) and not flags_of(upper_fd) & ~flags_of(lower_fd)
+    finally:
         if lower_fd is not None:
             System.close(lower_fd)
-    if replaced and (changed or metadata):
-        return "replaced"
-    if changed:
-        return "content"
-    return "metadata" if metadata else None
-
-
-def _is_unwritten(upper_fd: int, status: os.stat_result, real: os.stat_result) -> bool:
-    """Whether the real file is newer than a copy that nobody wrote to: an application may save while the tests run."""
-    if not _is_after(status, real.st_ctime_ns):
-        return False
-    copied_ns = birth_ns(upper_fd, status)
-    # A write would have been after the copying; the copy itself has the time of the real file's last one before.
-    return copied_ns is not None and status.st_mtime_ns < copied_ns
-
-
-def _is_of_another(upper_fd: int, lower_fd: int, status: os.stat_result, real: os.stat_result) -> bool:
-    """Whether nobody wrote to a copy, and the real file of its name is one that was put there since."""
-    if not _is_unwritten(upper_fd, status, real):
-        return False
-    copied_ns, born_ns = birth_ns(upper_fd, status), birth_ns(lower_fd, real)
-    return copied_ns is not None and born_ns is not None and born_ns > copied_ns
+    same = same or (is_copy and has_new_rights(upper_fd, status, real))
+    return None if same and times_of(status) == known else "metadata"
 
 
 def _same_content(upper_fd: int, lower_fd: int) -> bool:
@@ -259,15 +249,12 @@ def has_xattr(descriptor: int, name: str) -> bool:
     return name in System.listxattr(descriptor)
 
 
-def has_new_flags(upper_fd: int, lower_fd: int) -> bool:
-    """Whether a flag was set that the real object lacks; immutable ones an overlay keeps in an attribute."""
-    return has_xattr(upper_fd, _FILE_FLAGS) or bool(_flags(upper_fd) & ~_flags(lower_fd))
-
-
-def _flags(descriptor: int) -> int:
-    """The flags that ``chattr`` sets; none where the file system has no such thing."""
+def flags_of(descriptor: int) -> int:
+    """The flags that ``chattr`` sets, as far as they are told; immutable ones an overlay keeps in an attribute."""
     try:
         answer = System.ioctl(descriptor, _FS_IOC_GETFLAGS, bytes(8))
     except OSError:
-        return 0
-    return int.from_bytes(answer[:4], "little") & _CHATTR_FLAGS
+        # The file system has no such thing.
+        answer = bytes(4)
+    kept = _KEPT_FLAGS if has_xattr(descriptor, _FILE_FLAGS) else 0
+    return kept | (int.from_bytes(answer[:4], "little") & _CHATTR_FLAGS)
