@@ -89,6 +89,7 @@ class Ownership:
             if self._settle_one(path, *intent) and self._pending.get(path) is intent:
                 self._pending.pop(path, None)
                 self._came.pop(path, None)
+                self._arrivals.forget(path)
         self._settle_leaving()
 
     def _settle_one(self, path: str, intended_ns: int, directory: bool) -> bool:
@@ -101,8 +102,8 @@ class Ownership:
         # With a second name it may be an object that somebody else made a moment before.
         only_name = found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
         if self.is_own(identity) is not True:
-            if self._came.get(path, 0) > 1:
-                return True  # somebody replaced it, or was faster
+            if self._came.get(path, 0) > 1 or self._arrivals.is_elsewhere(path):
+                return True  # somebody replaced it or its directory, or was faster
             # Without a birth time the change time is the best there is: it cannot be set from outside.
             made_ns = found.st_ctime_ns if identity.birth_ns is None else identity.birth_ns
             if not (only_name and is_just_made(made_ns, intended_ns)):

@@ -36,6 +36,7 @@ class Arrivals:
         self._pid = -1
         self._notices: Notices | None = None
         self._directories: dict[int, str] = {}
+        self._numbers: dict[str, int] = {}
 
     def expect(self, path: str) -> None:
         """``path`` is about to be created."""
@@ -48,9 +49,25 @@ class Arrivals:
             try:
                 # Asked for each time: the directory of that name may be another one by now, and one that is watched gets no
                 # second watch.
-                self._directories[self._notices.watch(directory)] = directory
+                number = self._notices.watch(directory)
             except OSError:
                 return  # it is not there, or the kernel gives no more
+            self._directories[number] = directory
+            self._numbers[path] = number
+
+    def is_elsewhere(self, path: str) -> bool:
+        """Whether another directory than the one under watch holds the name by now: what came to it there nobody has told."""
+        number = self._numbers.get(path)
+        if number is None or self._notices is None or Raw.getpid() != self._pid:
+            return False
+        try:
+            return self._notices.watch(path.rpartition("/")[0] or "/") != number
+        except OSError:
+            return True
+
+    def forget(self, path: str) -> None:
+        """Nobody waits for ``path`` any more."""
+        self._numbers.pop(path, None)
 
     def _begin(self) -> None:
         # A forked child would take its parent's events away, so it has a descriptor of its own; the parent's goes here.
@@ -86,6 +103,6 @@ class Arrivals:
 
     def end(self) -> None:
         """Watch no more."""
-        notices, self._notices, self._directories = self._notices, None, {}
+        notices, self._notices, self._directories, self._numbers = self._notices, None, {}, {}
         if notices is not None:
             notices.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -130,10 +131,24 @@ def replace_by_making_it_again(path: Path) -> None:
     path.write_bytes(b"somebody else's")
 
 
+def replace_its_directory(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("old"))
+    path.parent.mkdir()
+    path.write_bytes(b"somebody else's")
+
+
+def remove_its_directory(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+    path.write_bytes(b"somebody else's")
+
+
 needs_inotify = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what came to a name")
 REPLACING = [
     pytest.param(replace_by_rename, id="renamed-over"),
     pytest.param(replace_by_making_it_again, id="deleted-and-made-again"),
+    pytest.param(replace_its_directory, id="directory-renamed"),
+    pytest.param(remove_its_directory, id="directory-deleted"),
 ]
 
 
@@ -142,7 +157,8 @@ REPLACING = [
 def test_what_replaced_a_fresh_artifact_before_anybody_looked_is_not_ours(
     run: Run, tmp_path: Path, replace: Callable[[Path], None]
 ) -> None:
-    path = run.create(tmp_path / "a")
+    (tmp_path / "store").mkdir()
+    path = run.create(tmp_path / "store" / "a")
     replace(path)
 
     assert not run.owns(path)
@@ -164,7 +180,8 @@ def test_disarmed_what_replaced_a_fresh_artifact_is_taken_for_ours(
 ) -> None:
     run = Run()
     run.ownership = Ownership(run.records.append, list)
-    path = run.create(tmp_path / "a")
+    (tmp_path / "store").mkdir()
+    path = run.create(tmp_path / "store" / "a")
     replace(path)
 
     assert run.owns(path)

@@ -243,6 +243,21 @@ def test_only_what_is_born_after_it_was_heard_and_comes_once_is_made(tmp_path: P
     makings.close()
 
 
+def test_what_is_made_in_a_directory_that_took_the_place_of_the_heard_one_is_nobodys(tmp_path: Path) -> None:
+    makings = Makings()
+    store = tmp_path / "store"
+    store.mkdir()
+    makings.expect(str(store / "a"), "main")
+    (store / "a").touch()
+    store.rename(tmp_path / "old")
+    store.mkdir()
+    (store / "a").touch()
+
+    assert taken(makings) == []
+    assert makings._expected == {}
+    makings.close()
+
+
 def test_what_comes_while_it_is_looked_for_is_told_the_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

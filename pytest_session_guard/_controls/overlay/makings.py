@@ -90,7 +90,8 @@ class Makings:
                 continue  # it came after the kernel was asked for news
             born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
             # Told exactly once: what replaced it, or was moved there, is somebody else's.
-            if self._came.get(path) == 1 and heard_ns - grain_ns(born_ns) <= born_ns <= heard_ns + _WINDOW_NS:
+            is_told = self._came.get(path) == 1 and not self._arrivals.is_elsewhere(path)
+            if is_told and heard_ns - grain_ns(born_ns) <= born_ns <= heard_ns + _WINDOW_NS:
                 made = Making("made", path, identity=seen.identity, directory=stat.S_ISDIR(seen.mode))
                 self._found.setdefault(label, []).append(made)
             self._forget(path)
@@ -98,6 +99,7 @@ class Makings:
     def _forget(self, path: str) -> None:
         self._expected.pop(path, None)
         self._came.pop(path, None)
+        self._arrivals.forget(path)
 
     def take(self, label: str) -> list[Making]:
         """What was brought about from one stack, or from all (``""``), and nobody has taken yet, as much as goes into one message."""
