@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Literal
 
 from ..._host.fsops import OwnDescriptor, OwnPath
+from . import git_index
 from .construction import rights_of
 from .others import ORIGIN, has_new_rights, is_after, is_of_another, is_unwritten, times_for, times_of
 
@@ -193,6 +194,8 @@ def _compared_content(
     lower_fd = try_opened(name, _FILE, lower_dir)
     try:
         changed = status.st_size != real.st_size or (lower_fd is not None and not _same_content(upper_fd, lower_fd))
+        if changed and lower_fd is not None and _is_refreshed_index(upper_fd, lower_fd, status, real):
+            return None
         if changed and not (
             is_copy and is_after(status.st_ctime_ns, real.st_ctime_ns) and is_unwritten(upper_fd, status)
         ):
@@ -207,6 +210,16 @@ def _compared_content(
             System.close(lower_fd)
     same = same or (is_copy and has_new_rights(upper_fd, status, real))
     return None if same and times_of(status) == known else "metadata"
+
+
+def _is_refreshed_index(upper_fd: int, lower_fd: int, status: os.stat_result, real: os.stat_result) -> bool:
+    """Whether git looked at its working tree and wrote down what it saw, and nothing else."""
+    if max(status.st_size, real.st_size) > git_index.MOST_BYTES or rights_of(status) != rights_of(real):
+        return False
+    if not git_index.is_index(System.pread(upper_fd, 4, 0)):
+        return False
+    ours, theirs = (System.pread(fd, git_index.MOST_BYTES, 0) for fd in (upper_fd, lower_fd))
+    return git_index.says_the_same(ours, theirs)
 
 
 def _same_content(upper_fd: int, lower_fd: int) -> bool:
