@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from ..._host.fsops import OwnDescriptor, OwnPath
 from . import git_index
 from .construction import rights_of
-from .others import ORIGIN, has_new_rights, is_after, is_of_another, is_unwritten, times_for, times_of
+from .others import ORIGIN, is_after, is_of_another, is_unwritten, times_for, times_of
 
 ChangeKind = Literal["created", "removed", "replaced", "content", "metadata", "names", "undone"]
 
@@ -196,9 +196,8 @@ def _compared_content(
         changed = status.st_size != real.st_size or (lower_fd is not None and not _same_content(upper_fd, lower_fd))
         if changed and lower_fd is not None and _is_refreshed_index(upper_fd, lower_fd, status, real):
             return None
-        if changed and not (
-            is_copy and is_after(status.st_ctime_ns, real.st_ctime_ns) and is_unwritten(upper_fd, status)
-        ):
+        is_older = is_copy and is_after(status.st_ctime_ns, real.st_ctime_ns)
+        if changed and not (is_older and is_unwritten(upper_fd, status)):
             return "content"
         # What a run saved by a rename has times of its own, whatever somebody did to the real one since.
         known = times_for(status, real, status.st_ctime_ns) if is_copy else times_of(real)
@@ -208,8 +207,8 @@ def _compared_content(
     finally:
         if lower_fd is not None:
             System.close(lower_fd)
-    same = same or (is_copy and has_new_rights(upper_fd, status, real))
-    return None if same and times_of(status) == known else "metadata"
+    # Somebody may have set the real one's rights since; of a copy that was only opened the first look may be at the end.
+    return None if (same or is_older) and times_of(status) == known else "metadata"
 
 
 def _is_refreshed_index(upper_fd: int, lower_fd: int, status: os.stat_result, real: os.stat_result) -> bool:

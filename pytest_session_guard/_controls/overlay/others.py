@@ -47,15 +47,6 @@ def copied_ns(upper_fd: int, status: os.stat_result) -> int:
     return status.st_ctime_ns if made_ns is None else made_ns
 
 
-def has_new_rights(upper_fd: int, status: os.stat_result, real: os.stat_result) -> bool:
-    """Whether somebody set nothing but attributes of a real file since its copy was last changed."""
-    if not is_after(status.st_ctime_ns, real.st_ctime_ns):
-        return False
-    made_ns = birth_ns(upper_fd, status)
-    # Content that was written since explains the real file's change as well, and then the rights may be our doing.
-    return made_ns is not None and real.st_mtime_ns < made_ns
-
-
 def is_unwritten(upper_fd: int, status: os.stat_result) -> bool:
     """Whether nobody wrote to a copy: a write would have been after the copying, the copy's own time is the real file's."""
     made_ns = birth_ns(upper_fd, status)
