@@ -95,6 +95,8 @@ class LayerReader:
         self._fine = has_fine_times()
         self._untouched = self._stamp_if_untouched()
         self._seen: dict[str, _Seen] = {}
+        if self._untouched is not None and not layer.name:
+            self._seen[layer.path] = self._root_as_made()
         self._now: dict[str, _Seen] = {}
         self._changes: list[Change] = []
 
@@ -106,6 +108,11 @@ class LayerReader:
             is_empty = next(entries, None) is None
         as_made = rights_of(status) == self.layer.root_rights and status.st_mtime_ns == real.st_mtime_ns
         return stamp_of(status) if is_empty and as_made else None
+
+    def _root_as_made(self) -> _Seen:
+        # The real root may change at any time of a long run.
+        status = System.fstat(self.layer.upper_fd)
+        return _Seen(None, True, _stamp_of_directory(self.layer.upper_fd, status), times_of(status))
 
     @property
     def is_untouched(self) -> bool:
@@ -238,7 +245,7 @@ class LayerReader:
 
         :param kind: how it differs from the real one by now, which may be somebody else's doing.
         """
-        stamp = (status.st_ino, rights_of(status), xattrs(place.upper_fd), flags_of(place.upper_fd))
+        stamp = _stamp_of_directory(place.upper_fd, status)
         earlier = self._seen.get(place.path)
         if earlier is not None and earlier.stamp == stamp:
             kind = earlier.kind
@@ -299,3 +306,8 @@ class LayerReader:
             if path in self._now:
                 return self._now[path].kind in ("removed", "replaced")
         return False
+
+
+def _stamp_of_directory(upper_fd: int, status: os.stat_result) -> tuple[object, ...]:
+    """What tells that a directory itself was changed, whatever came and went in it."""
+    return status.st_ino, rights_of(status), xattrs(upper_fd), flags_of(upper_fd)
