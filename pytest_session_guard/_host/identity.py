@@ -7,8 +7,8 @@ import os
 import stat
 import struct
 import sys
-from builtins import bool, bytes, getattr, int, isinstance, len, str  # noqa: A004 - captured: tests mock builtins
-from collections.abc import Callable
+from builtins import bool, bytes, enumerate, getattr, int, isinstance, len, range, str  # noqa: A004 - captured: tests mock builtins
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from pytest_session_guard._core.records import Identity
@@ -31,6 +31,7 @@ class _Primitives:
     getcwd = staticmethod(os.getcwd)
 
 
+_normpath: Final = os.path.normpath
 _ENCODING: Final = sys.getfilesystemencoding()
 _ERRORS: Final = sys.getfilesystemencodeerrors()
 
@@ -226,14 +227,27 @@ def resolve_missing(path: str) -> str:
     found = real_target(path)
     if found is not None:
         return found
-    walk = _walk(path)
-    parts = walk.real.split("/")[1:] if walk.real != "/" else []
-    for part in walk.missing:
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
+    # What comes after that may be a symlink; the limit is for one that leads to itself in this way.
+    for _ in range(MAX_LINKS):
+        walk = _walk(path)
+        kept, further = _until_taken_back(walk.missing)
+        path = "/".join((walk.real.rstrip("/"), *kept, *further)) or "/"
+        if not further:
+            return path
+    return _normpath(path)
+
+
+def _until_taken_back(missing: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """Of missing components the names that stay, or what follows where all before it have been taken back."""
+    kept: list[str] = []
+    for index, part in enumerate(missing):
+        if part not in ("", ".", ".."):
+            kept.append(part)
+        elif part == "..":
+            del kept[-1:]
+            if not kept:
+                return (), missing[index + 1 :]
+    return kept, ()
 
 
 def creatable_target(path: str) -> str | None:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from random_trees import SPELLINGS, TREES, Plant, Spelling, planted, spelled
 
 from pytest_session_guard._core.records import Identity
@@ -218,7 +218,16 @@ def test_real_path_by_hand_is_the_kernels(above: str, plants: list[Plant], spell
                 assert find(path, fd) == expected
 
 
+def test_a_symlink_that_leads_to_itself_past_what_is_missing_has_an_end(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("missing/../a")
+
+    assert resolve_missing(f"{tmp_path}/a/x") == f"{tmp_path}/a/x"
+
+
 @UNHURRIED
+@example(
+    plants=[Plant("directory", "a"), Plant("link", "b", "a")], spelling=Spelling("relative", ".", "c/../b", "", False)
+)
 @given(plants=TREES, spelling=SPELLINGS)
 def test_resolve_missing_agrees_with_realpath(above: str, plants: list[Plant], spelling: Spelling) -> None:
     with planted(plants, above) as base:
