@@ -118,7 +118,9 @@ def test_a_test_that_pretends_to_be_another_user_or_process_does_not_make_the_le
     (project.base / "store").mkdir()
     project.give_away()
 
-    result = project.run(f"--session-guard-share={project.base}/store", *workers)
+    # A worker has threads, which newer Pythons warn of at a fork.
+    quiet = ("-W", "ignore::DeprecationWarning")
+    result = project.run(f"--session-guard-share={project.base}/store", *workers, *quiet)
 
     assert (result.status, result.outcomes) == (1, {"passed": 7, "failed": 3}), result.words
     assert {touch["nodeid"].partition("[")[0] for touch in result.touches} == {"test_it.py::test_pretends_and_harms"}
