@@ -227,14 +227,15 @@ def resolve_missing(path: str) -> str:
     found = real_target(path)
     if found is not None:
         return found
+    walk = _walk(path)
+    by_name = _normpath(f"{walk.real}/{'/'.join(walk.missing)}")
     # What comes after that may be a symlink; the limit is for one that leads to itself in this way.
     for _ in range(MAX_LINKS):
-        walk = _walk(path)
         kept, further = _until_taken_back(walk.missing)
-        path = "/".join((walk.real.rstrip("/"), *kept, *further)) or "/"
         if not further:
-            return path
-    return _normpath(path)
+            return "/".join((walk.real.rstrip("/"), *kept)) or "/"
+        walk = _walk("/".join((walk.real.rstrip("/"), *further)))
+    return by_name
 
 
 def _until_taken_back(missing: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

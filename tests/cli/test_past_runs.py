@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from project import MakeProject, Project, snapshot
+from project import Facts, MakeProject, Project, snapshot
 
 from .commands import guard
 
@@ -121,25 +121,33 @@ def test_runs_and_show_tell_what_a_run_did_from_anywhere_in_the_checkout(looked_
     assert "other.txt" not in shown.stdout
 
 
+def kept_in(project: Project) -> dict[str, Facts]:
+    """All of a project; a lock that is taken may get another time (filelock 3.30 truncates it)."""
+    return {
+        path: facts._replace(modified_ns=0) if path.endswith("/lock") else facts
+        for path, facts in snapshot(project.root).items()
+    }
+
+
 @pytest.mark.parametrize("words", [("runs",), ("show", "latest")])
 def test_commands_that_only_look_take_dry_run_too(looked_at: Project, words: tuple[str, ...]) -> None:
-    before = snapshot(looked_at.root)
+    before = kept_in(looked_at)
 
     plain, dry = guard(looked_at, *words), guard(looked_at, *words, "--dry-run")
 
     assert (dry.returncode, dry.stdout) == (plain.returncode, plain.stdout) != (0, "")
-    assert snapshot(looked_at.root) == before
+    assert kept_in(looked_at) == before
 
 
 def test_restore_with_dry_run_prints_the_plan_and_changes_nothing(looked_at: Project) -> None:
-    before = snapshot(looked_at.root)
+    before = kept_in(looked_at)
 
     done = guard(looked_at, "restore", "latest", "--dry-run")
 
     assert done.returncode == 0, done.stderr
     assert "restore  " in done.stdout
     assert "gone.txt" in done.stdout
-    assert snapshot(looked_at.root) == before
+    assert kept_in(looked_at) == before
 
 
 def test_restore_brings_back_what_was_there_and_keeps_what_the_run_left(changed: Project) -> None:

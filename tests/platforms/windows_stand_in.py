@@ -11,6 +11,7 @@ import ctypes  # noqa: F401
 import io
 import os
 import pathlib
+import shutil
 import subprocess  # noqa: F401
 import sys
 import sysconfig
@@ -37,6 +38,7 @@ for name in MISSING_MODULES:
 for module in (pathlib, sys.modules.get("pathlib._local")):  # the second in CPython 3.13
     if module is not None:
         module.WindowsPath = pathlib.PosixPath  # type: ignore[attr-defined,misc,assignment]
+shutil._use_fd_functions = False  # type: ignore[attr-defined]
 tempfile._O_TMPFILE_WORKS = False  # type: ignore[attr-defined]
 io._WindowsConsoleIO = type("_WindowsConsoleIO", (), {})  # type: ignore[attr-defined]
 os.name = "nt"

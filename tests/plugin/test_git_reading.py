@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 READING = ("git diff", "git describe --always --dirty", "git diff --stat && git status")
-WRITING = ("echo >> code.py; git commit -qam stray", "git rm -q --cached code.py", "git add new.py")
+WRITING = ("echo >> program.py; git commit -qam stray", "git rm -q --cached program.py", "git add new.py")
 SUITE = """\
 import subprocess
 
@@ -23,13 +23,13 @@ def test_git():
 
 
 def touched_checkout(make_project: MakeProject, command: str) -> Project:
-    project = make_project({"test_it.py": SUITE.format(command=command), "code.py": "x = 1\n"})
+    project = make_project({"test_it.py": SUITE.format(command=command), "program.py": "x = 1\n"})
     name = "-c user.name=n -c user.email=e"
     made = project.call(
         "sh", "-c", f"git init -q . && git add -A && git {name} commit -qm one && git config user.name n"
     )
     assert made.returncode == 0, made.stderr
-    project.call("sh", "-c", "git config user.email e; touch -d @5 code.py; echo > new.py")
+    project.call("sh", "-c", "git config user.email e; touch -d @5 program.py; echo > new.py")
     return project
 
 

@@ -30,7 +30,10 @@ import pytest
 WITHOUT = [word for name in {OTHERS!r} for word in ("-p", f"no:{{name}}")]
 
 def session(*args):
-    status = int(pytest.main([*WITHOUT, *args]))
+    try:
+        status = int(pytest.main([*WITHOUT, *args]))
+    except ImportError:  # so pytest 8 says that a plugin is not there
+        status = 4
     print("status", status, flush=True)
     return status
 

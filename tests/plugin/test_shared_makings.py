@@ -92,7 +92,9 @@ def test_what_programs_without_a_hook_make_may_be_changed_and_goes(
     project = Project(place / f"makings{len(workers)}", {"test_it.py": SUITE}, HOME, who)
     store = make_store(project, *MAKES, *CHANGES)
 
-    result = project.run(f"--session-guard-share={store}", *workers)
+    # A worker has threads, which newer Pythons warn of at a fork.
+    quiet = ("-W", "ignore::DeprecationWarning")
+    result = project.run(f"--session-guard-share={store}", *workers, *quiet)
 
     assert (result.status, result.touches) == (0, []), result.words
     assert result.outcomes == {"passed": len(MAKES) + len(CHANGES)}
