@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,9 @@ def test_a_directory_that_cannot_be_listed_stays(scene: Scene, monkeypatch: pyte
     assert UNREADABLE == "what is in it cannot be listed"
 
 
+JOURNAL_OF_SQLITE = b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7 left by somebody"
+
+
 def test_what_sqlite_made_beside_a_database_goes_with_it(scene: Scene) -> None:
     import sqlite3
 
@@ -277,14 +281,52 @@ def test_what_sqlite_made_beside_a_database_goes_with_it(scene: Scene) -> None:
 
 def test_what_lay_beside_a_database_before_the_run_stays(scene: Scene) -> None:
     side = scene.store / "chat.db-journal"
-    side.write_bytes(b"left by somebody")
+    side.write_bytes(JOURNAL_OF_SQLITE)
     scene.directory.started_ns = side.stat().st_mtime_ns + 1
     os.utime(scene.create(scene.store / "chat.db"))
 
     removed = scene.make_cleanup(started_ns=lambda path: scene.directory.started_ns).clear_shared()
 
     assert "chat.db-journal" in reasons(removed)
-    assert side.read_bytes() == b"left by somebody"
+    assert side.read_bytes() == JOURNAL_OF_SQLITE
+
+
+def make_file_beside(path: Path) -> None:
+    path.write_bytes(b"somebody else's")
+
+
+@pytest.mark.parametrize("suffix", ["-journal", "-wal", "-shm"])
+@pytest.mark.parametrize(
+    "make", [make_file_beside, Path.touch, Path.mkdir, os.mkfifo], ids=["file", "empty", "dir", "fifo"]
+)
+def test_what_only_has_the_name_of_a_side_file_stays_and_is_in_nobodys_way(
+    scene: Scene, make: Callable[[Path], None], suffix: str
+) -> None:
+    path = scene.create(scene.store / "notes")
+    beside = scene.store / f"notes{suffix}"
+    make(beside)
+
+    assert scene.cleanup.remove(str(path)).removed == (str(path),)
+    assert beside.exists()
+    assert reasons(scene.cleanup.plan([str(beside)])) == {beside.name: NOT_RECORDED}
+
+
+@pytest.mark.parametrize("mode", ["delete", "truncate", "persist"])
+def test_the_journal_of_a_transaction_goes_with_its_database(scene: Scene, mode: str) -> None:
+    import sqlite3
+
+    path = scene.store / "chat.db"
+    scene.ownership.intend(str(path), False)
+    user = sqlite3.connect(path)
+    user.execute(f"PRAGMA journal_mode={mode}")
+    user.execute("CREATE TABLE messages (text)")
+    user.commit()
+    scene.ownership.settle()
+    user.execute("INSERT INTO messages VALUES (1)")
+
+    assert len(scene.cleanup.clear_shared().removed) == 2
+    assert tree(scene.store).keys() == set()
+    user.close()
 
 
 # Races between plan and application

@@ -12,9 +12,9 @@ from pytest_session_guard._host.directories import OpenDirectory, is_directory
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import look
 
+from .side_files import SIDE_FILES, database_of, is_made_by_sqlite
+
 REMOVABLE: Final = frozenset({Zone.FREE, Zone.WORKSPACE, Zone.SHARED})
-# SQLite makes these beside a database from C, where no hook sees it, and takes them away with the last connection.
-SIDE_FILES: Final = ("-wal", "-shm", "-journal")
 
 
 class Artifacts(Protocol):
@@ -132,12 +132,13 @@ class Inspection:
         )
 
     def _is_side_file(self, parent: OpenDirectory, name: str) -> bool:
-        """Whether SQLite made a file for a database of the run's own: it belongs to that and is of no use without."""
-        suffix = next((suffix for suffix in SIDE_FILES if name.endswith(suffix)), "")
+        """Whether SQLite made a file for a database of the run's own."""
+        database = database_of(name)
         try:
-            return bool(suffix) and self._artifacts.is_own(parent.look(name.removesuffix(suffix)).identity) is True
+            is_beside_own = bool(database) and self._artifacts.is_own(parent.look(database).identity) is True
         except OSError:
             return False
+        return is_beside_own and is_made_by_sqlite(parent, name)
 
 
 def _with_side_files(directory: OpenDirectory, names: list[str]) -> list[str]:
@@ -149,7 +150,8 @@ def _with_side_files(directory: OpenDirectory, names: list[str]) -> list[str]:
     if not side:
         return names
     wanted = set(names)
-    return [*names, *(name for name in sorted(side) if name not in wanted and name.rpartition("-")[0] in wanted)]
+    fresh = [name for name in sorted(side) if name not in wanted and database_of(name) in wanted]
+    return [*names, *(name for name in fresh if is_made_by_sqlite(directory, name))]
 
 
 def _by_directory(paths: Iterable[str]) -> dict[str, list[str]]:
