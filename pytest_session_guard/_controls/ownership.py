@@ -75,6 +75,11 @@ class Ownership:
         """Whether nothing waits for `settle`."""
         return not (self._pending or self._leaving)
 
+    def expect_nothing(self) -> None:
+        """Leave what is announced to whoever announced it: a fork has none of its parent's threads, and is not told of arrivals."""
+        self._pending.clear()
+        self._came.clear()
+
     def settle(self) -> None:
         """Look at what was about to be created, and write down what came of it.
 

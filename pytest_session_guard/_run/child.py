@@ -78,6 +78,7 @@ def join_as_child(environ: Mapping[str, str]) -> ChildRun:
 def _settle_at_the_end(run: ChildRun) -> None:
     """What this child makes last is settled as it ends: nobody else saw what became of the intent."""
     atexit.register(run.settle_made)
+    os.register_at_fork(before=run.settle_made, after_in_child=run.ownership.expect_nothing)
     original = os._exit
 
     def leave(status: int) -> Any:

@@ -38,6 +38,8 @@ def guard_exit(run: SessionRun) -> None:
     run.emergency = make_emergency(run, last_word)
     atexit.register(last_word)
     os.register_at_fork(before=run.forks.note)
+    # What came to a name that was announced before a fork, only the parent is told.
+    os.register_at_fork(before=run.settle_made, after_in_child=run.ownership.expect_nothing)
     _wrap_exit(run)
 
 

@@ -180,7 +180,7 @@ class GuardRun:
         self.ownership.settle()
 
     def settle_made(self) -> None:
-        """The process ends: what it made and nobody has looked at since is written down as the run's."""
+        """The process ends, or forks: what it made and nobody has looked at since is written down as the run's."""
         try:
             self.ownership.settle()
         except LedgerError as problem:

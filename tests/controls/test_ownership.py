@@ -83,6 +83,16 @@ def test_the_next_intent_settles_those_before_it(run: Run, tmp_path: Path) -> No
     assert run.kinds == ["intent", "created", "intent", "created", "intent"]
 
 
+def test_what_a_fork_is_about_to_get_from_its_parent_is_the_parents_affair(run: Run, tmp_path: Path) -> None:
+    run.ownership.intend(str(tmp_path / "a"), False)
+
+    run.ownership.expect_nothing()
+    (tmp_path / "a").touch()
+
+    assert run.ownership.is_settled
+    assert not run.owns(tmp_path / "a")
+
+
 def test_an_intent_waits_for_a_thread_that_is_slow(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "a"
     run.ownership.intend(str(path), False)

@@ -161,6 +161,36 @@ def test_what_is_put_back_from_quarantine_is_not_taken_for_the_runs(make_project
     assert everything_in(store) == {"real.json", "mine"}, result.words
 
 
+LAYERS = pytest.mark.parametrize("layers", ["auto", "hook,seal"])
+FORKS = """
+def test_it():
+    (STORE / "a").write_text("x")
+    pid = os.fork()
+    if pid == 0:
+        while os.stat(STORE / "a").st_size < 2:
+            time.sleep(0.005)
+        (STORE / "b").write_text("x")
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@LAYERS
+def test_what_replaced_a_parents_file_is_not_taken_for_the_runs_by_its_fork(
+    make_project: MakeProject, layers: str
+) -> None:
+    project = make_project({"test_it.py": IMPORTS + FORKS})
+    store = make_store(project)
+    live = "while ! [ -s a ]; do sleep 0.005; done; sleep 0.1; echo live > new; mv new a"
+    with subprocess.Popen(["sh", "-c", live], cwd=store) as application:
+        result = project.run(f"--session-guard-share={store}", f"--session-guard-layers={layers}")
+        application.wait(timeout=30)
+
+    assert result.status == 0, result.words
+    assert everything_in(store) == {"real.json", "a"}, result.words
+    assert (store / "a").read_text() == "live\n"
+
+
 TAGS = """
 @pytest.mark.parametrize("number", range(8))
 def test_makes(session_guard, number):
