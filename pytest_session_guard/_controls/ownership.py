@@ -29,6 +29,14 @@ def is_just_made(moment_ns: int, intended_ns: int) -> bool:
     return intended_ns - grain_ns(moment_ns) <= moment_ns <= intended_ns + SETTLE_WINDOW_NS
 
 
+def _look(path: str) -> tuple[os.stat_result, Identity] | None:
+    try:
+        found = Raw.lstat(path)
+        return found, identity_from_stat(path, found)
+    except OSError:
+        return None
+
+
 class Ownership:
     """The artifacts of the run, as far as this process knows them.
 
@@ -55,6 +63,9 @@ class Ownership:
         # because numbers come again. Each identity with the count of paths at which it is known.
         self._by_number: dict[tuple[int, int], dict[Identity, int]] = {}
         self.paths: dict[str, Identity] = {}
+        # What another process made at the very moment when it was announced here: one of the run's, or a stranger. It may be
+        # changed, as what is about to be made may; only who made it may claim it.
+        self._lent: dict[tuple[int, int], Identity] = {}
         # Announced by other processes of the run, and never recorded: killed in between, or not theirs after all.
         self.uncertain: set[str] = set()
 
@@ -87,23 +98,26 @@ class Ownership:
         """
         # An intent stays listed until its object is claimed, and for a while when there is none yet: another thread may
         # be between its audit event and its system call, or ask about its file while this one claims it.
+        intents = list(self._pending.items())
+        # Looked at first: what has taken its place by then is told of in any case.
+        seen = {path: _look(path) for path, _ in intents}
         for path, moved in self._arrivals.take():
             if path in self._pending:
                 self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
-        for path, intent in list(self._pending.items()):
-            if self._settle_one(path, *intent) and self._pending.get(path) is intent:
+        for path, intent in intents:
+            if self._settle_one(path, seen[path], *intent) and self._pending.get(path) is intent:
                 self._pending.pop(path, None)
                 self._came.pop(path, None)
                 self._arrivals.forget(path)
         self._settle_leaving()
 
-    def _settle_one(self, path: str, intended_ns: int, directory: bool) -> bool:
+    def _settle_one(
+        self, path: str, seen: tuple[os.stat_result, Identity] | None, intended_ns: int, directory: bool
+    ) -> bool:
         """Claim the object if it is there and ours; the answer is whether that is settled."""
-        try:
-            found = Raw.lstat(path)
-        except OSError:
+        if seen is None:
             return stamp_clock_ns() > intended_ns + SETTLE_WINDOW_NS  # an intent without an object is nothing
-        identity = identity_from_stat(path, found)
+        found, identity = seen
         # With a second name it may be an object that somebody else made a moment before.
         only_name = found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
         if self.is_own(identity) is not True:
@@ -117,6 +131,9 @@ class Ownership:
                 # A rename sets the change time too: it may be an old object that somebody moved here at this moment. The
                 # run may write to it, as what it was about to make; the proof for a removal is left out.
                 identity = identity._replace(handle=None)
+            if self._arrivals.is_by_another(path):
+                self._lent[found.st_dev, found.st_ino] = identity
+                return True
         self.claim(path, identity, stat.S_ISDIR(found.st_mode) or directory)
         return True
 
@@ -224,7 +241,16 @@ class Ownership:
         if not ask_others:
             return False
         self.learn(self._others())
-        return self._knows(path, found)
+        return self._knows(path, found) or self._may_change(path, found)
+
+    def is_lent(self, identity: Identity) -> bool:
+        """Whether another process made it at the very moment when it was announced here."""
+        return self._lent.get((identity.device, identity.inode)) == identity
+
+    def _may_change(self, path: str, found: os.stat_result) -> bool:
+        """Whether it came to a name that was announced here, from a process that may be another one of the run."""
+        lent = self._lent.get((found.st_dev, found.st_ino))
+        return lent is not None and identity_from_stat(path, found).is_same_object(lent) is not False
 
     def ask_others(self) -> None:
         """Settle our own creations, and take in what the run's other processes wrote.

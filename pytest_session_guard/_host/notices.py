@@ -15,39 +15,23 @@ _MODIFY, _ATTRIB, _MOVED, _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x2, 0x4,
 _HAPPENINGS: Final = _MODIFY | _ATTRIB | _MOVED | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
 _HIGH: Final = 500
 _CHUNK_BYTES: Final = 1 << 16
-_OWN_LINK: Final = "anon_inode:inotify"
 
 
-class Notices:
-    """Directories under watch. The kernel has written an event down before the call that caused it returns.
+class Told:
+    """What the kernel tells through a descriptor.
 
-    It tells of the directory's own attributes, of names in it, and of the content and attributes of files in it; by
-    whichever process, also in native code. It does not tell what happens deeper, nor of the flags ``d`` and ``A`` of
-    ``chattr``.
-
-    :param happenings: the events to be told of, as inotify numbers them.
-    :raises OSError: the kernel gives no more instances to this user.
+    :param fd: the descriptor, which is not used any more afterwards.
+    :param link: what ``/proc`` says of it.
     """
 
-    def __init__(self, happenings: int = _HAPPENINGS) -> None:
-        self._happenings = happenings
-        flags = os.O_NONBLOCK | os.O_CLOEXEC
-        low = syscalls.call("inotify_init1", flags)
+    def __init__(self, fd: int, link: str) -> None:
         # Tests close and reopen low numbers, and count them.
-        self._fd: int = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-        os.close(low)
+        self._fd: int = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
+        os.close(fd)
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         self._poll: Callable[[int], list[tuple[int, int]]] = poll.poll
-        self._read, self._readlink = os.read, os.readlink
-
-    def watch(self, path: str) -> int:
-        """Watch a directory; ``/proc/self/fd/N`` names one that has no path.
-
-        :returns: the number by which events name it, always the same for one directory.
-        :raises OSError: it cannot be watched.
-        """
-        return syscalls.call("inotify_add_watch", self._fd, os.fsencode(path) + b"\0", self._happenings, subject=path)
+        self._read, self._readlink, self._link = os.read, os.readlink, link
 
     def has_news(self) -> bool:
         """Whether anything happened since `clear`; what cannot be told counts as news."""
@@ -64,11 +48,11 @@ class Notices:
         return self.take() is not None
 
     def take(self) -> bytes | None:
-        """What happened, as the kernel writes it down (inotify(7)); ``None`` once this works no more."""
+        """What happened, as the kernel writes it down (inotify(7), fanotify(7)); ``None`` once this works no more."""
         pieces: list[bytes] = []
         try:
             # Under the number may be something else by now, whose bytes are not ours to read.
-            if self._readlink(f"/proc/self/fd/{self._fd}") != _OWN_LINK:
+            if self._readlink(f"/proc/self/fd/{self._fd}") != self._link:
                 return None
             while self.has_news():
                 pieces.append(self._read(self._fd, _CHUNK_BYTES))
@@ -81,5 +65,29 @@ class Notices:
     def close(self) -> None:
         """Watch no more."""
         with contextlib.suppress(OSError):
-            if self._readlink(f"/proc/self/fd/{self._fd}") == _OWN_LINK:
+            if self._readlink(f"/proc/self/fd/{self._fd}") == self._link:
                 os.close(self._fd)
+
+
+class Notices(Told):
+    """Directories under watch. The kernel has written an event down before the call that caused it returns.
+
+    It tells of the directory's own attributes, of names in it, and of the content and attributes of files in it; by
+    whichever process, also in native code. It does not tell what happens deeper, nor of the flags ``d`` and ``A`` of
+    ``chattr``.
+
+    :param happenings: the events to be told of, as inotify numbers them.
+    :raises OSError: the kernel gives no more instances to this user.
+    """
+
+    def __init__(self, happenings: int = _HAPPENINGS) -> None:
+        self._happenings = happenings
+        super().__init__(syscalls.call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC), "anon_inode:inotify")
+
+    def watch(self, path: str) -> int:
+        """Watch a directory; ``/proc/self/fd/N`` names one that has no path.
+
+        :returns: the number by which events name it, always the same for one directory.
+        :raises OSError: it cannot be watched.
+        """
+        return syscalls.call("inotify_add_watch", self._fd, os.fsencode(path) + b"\0", self._happenings, subject=path)

@@ -49,6 +49,8 @@ def take_in(run: GuardRun, *, of_all: bool = False) -> None:
         identity = making.identity
         if identity is None or own.paths.get(path) == identity or not _stands(path, identity):
             continue
+        if own.is_lent(identity) and making.is_heard_here():
+            continue  # our own call failed, or came second
         if identity in made or _is_own(run, making, identity):
             own.claim(path, identity, making.directory)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -28,10 +29,11 @@ from pytest_session_guard._host.identity import identity_of
 class Run:
     """An `Ownership` with its records, and those of another process to learn from."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tells_makers: bool = True) -> None:
         self.records: list[Any] = []
         self.others: list[dict[str, Any]] = []
-        self.ownership = Ownership(self.records.append, self._take_others, Arrivals(lambda path: True))
+        self.arrivals = Arrivals(lambda path: True, tells_makers=tells_makers)
+        self.ownership = Ownership(self.records.append, self._take_others, self.arrivals)
 
     def _take_others(self) -> list[dict[str, Any]]:
         taken, self.others = self.others, []
@@ -195,6 +197,45 @@ def test_disarmed_what_replaced_a_fresh_artifact_is_taken_for_ours(
     replace(path)
 
     assert run.owns(path)
+
+
+@needs_inotify
+@pytest.mark.parametrize("tells_makers", [True, False], ids=["told", "disarmed"])
+def test_what_another_process_made_where_a_call_failed_may_be_changed_and_is_not_ours(
+    tmp_path: Path, tells_makers: bool
+) -> None:
+    run = Run(tells_makers=tells_makers)
+    path = tmp_path / "a"
+    run.ownership.intend(str(path), False)
+    is_told = tells_makers and run.arrivals._makers is not None
+    subprocess.run(["touch", path], check=True)
+
+    # It may be one of the run's own that was faster.
+    assert run.owns(path, ask_others=True)
+    assert run.owns(path) is not is_told
+    assert run.ownership.is_lent(identity_of(str(path))) is is_told
+    assert (str(path) in run.ownership.paths) is not is_told
+    replace_by_rename(path)
+    assert not run.owns(path, ask_others=True)
+
+
+@needs_inotify
+def test_what_takes_its_place_while_it_is_looked_for_is_not_ours(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run.create(tmp_path / "a")
+    take = run.arrivals.take
+
+    def take_and_let_it_be_replaced() -> list[tuple[str, bool]]:
+        told = take()
+        replace_by_rename(path)
+        return told
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run.arrivals, "take", take_and_let_it_be_replaced)
+        run.ownership.settle()
+
+    assert not run.owns(path)
 
 
 @needs_inotify

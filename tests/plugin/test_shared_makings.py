@@ -21,6 +21,7 @@ from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
 from pytest_session_guard._controls.overlay.makings import Making, Makings
 from pytest_session_guard._controls.overlay.service import heard
 from pytest_session_guard._core.records import iter_kind, parse_journal
+from pytest_session_guard._host.identity import identity_of
 
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
 
@@ -191,6 +192,40 @@ def test_what_replaced_a_parents_file_is_not_taken_for_the_runs_by_its_fork(
     assert (store / "a").read_text() == "live\n"
 
 
+FAILS = {
+    "rename": "os.rename(STORE / 'none', 'a')",
+    "opener": "open('a', 'w', opener=lambda path, flags: os.open(path, flags, dir_fd=-5))",
+    "symlink": "os.symlink('x' * 5000, 'a')",
+    "elsewhere": "os.mkdir('d'); place = os.open('d', os.O_RDONLY); "
+    "open('a', 'w', opener=lambda path, flags: os.open(path, flags, dir_fd=place)).close(); 1 / 0",
+}
+
+
+@LAYERS
+@pytest.mark.parametrize("fails", FAILS)
+def test_what_others_make_where_a_call_failed_stays(make_project: MakeProject, fails: str, layers: str) -> None:
+    suite = IMPORTS + (
+        f"def test_it(monkeypatch):\n    monkeypatch.chdir(STORE)\n    go = os.open(STORE.parent / 'go', os.O_RDWR)\n"
+        f"    with contextlib.suppress(OSError, ZeroDivisionError):\n        {FAILS[fails]}\n"
+        "    os.write(go, b'now')\n"  # which no hook hears of
+        "    while 'b' not in os.listdir(STORE):\n        time.sleep(0.005)\n"
+    )
+    project = make_project({"test_it.py": suite})
+    store = make_store(project)
+    (project.base / "go").touch()
+    live = "while ! [ -s ../go ]; do sleep 0.005; done; echo live > a; touch b"
+    with subprocess.Popen(["sh", "-c", live], cwd=store) as application:
+        result = project.run(
+            f"--session-guard-share={store}",
+            f"--session-guard-layers={layers}",
+            f"--session-guard-free={project.base}/go",
+        )
+        application.wait(timeout=30)
+
+    assert result.status == 0, result.words
+    assert everything_in(store) == {"real.json", "a", "b"}, result.words
+
+
 TAGS = """
 @pytest.mark.parametrize("number", range(8))
 def test_makes(session_guard, number):
@@ -260,7 +295,7 @@ def taken(makings: Makings, label: str = "") -> list[tuple[str, str]]:
 def test_only_what_is_born_after_it_was_heard_and_comes_once_is_made(tmp_path: Path) -> None:
     makings = Makings()
     for name in ("made", "twice", "moved_there", "never"):
-        makings.expect(str(tmp_path / name), "main")
+        makings.expect(str(tmp_path / name), "main", 1)
         if name == "twice":
             (tmp_path / name).touch()
             (tmp_path / name).unlink()
@@ -275,11 +310,46 @@ def test_only_what_is_born_after_it_was_heard_and_comes_once_is_made(tmp_path: P
     makings.close()
 
 
+def test_what_comes_after_a_call_that_failed_is_nobodys_once_its_thread_is_heard_again(tmp_path: Path) -> None:
+    makings = Makings()
+    for name, thread in (("failed", 1), ("slow", 2), ("made", 1)):
+        makings.expect(str(tmp_path / name), "main", thread)
+    (tmp_path / "made").touch()
+    makings.note(Making("moved", str(tmp_path / "b"), str(tmp_path / "c"), thread=3), "main")
+    for name in ("failed", "slow"):
+        (tmp_path / name).touch()
+
+    assert taken(makings) == [("made", "made"), ("moved", "b"), ("made", "slow")]
+    makings.close()
+
+
+def test_what_takes_its_place_while_it_is_looked_for_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makings = Makings()
+    makings.expect(str(tmp_path / "a"), "main", 1)
+    (tmp_path / "a").touch()
+    take = makings._arrivals.take
+
+    def take_and_let_it_be_replaced() -> object:
+        told = list(take())
+        (tmp_path / "b").touch()
+        (tmp_path / "b").rename(tmp_path / "a")
+        return told
+
+    monkeypatch.setattr(makings._arrivals, "take", take_and_let_it_be_replaced)
+    made = identity_of(str(tmp_path / "a"))
+
+    assert [making.identity for making in makings.take("")] == [made]
+    assert identity_of(str(tmp_path / "a")) != made
+    makings.close()
+
+
 def test_what_is_made_in_a_directory_that_took_the_place_of_the_heard_one_is_nobodys(tmp_path: Path) -> None:
     makings = Makings()
     store = tmp_path / "store"
     store.mkdir()
-    makings.expect(str(store / "a"), "main")
+    makings.expect(str(store / "a"), "main", 1)
     (store / "a").touch()
     store.rename(tmp_path / "old")
     store.mkdir()
@@ -294,7 +364,7 @@ def test_what_comes_while_it_is_looked_for_is_told_the_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     makings = Makings()
-    makings.expect(str(tmp_path / "a"), "main")
+    makings.expect(str(tmp_path / "a"), "main", 1)
     take = makings._arrivals.take
 
     def take_and_let_it_come() -> object:
@@ -322,7 +392,7 @@ def test_call_that_had_not_come_to_its_end_when_asked_is_asked_for_again(
     channel = SimpleNamespace(ask=lambda request: (json.loads(json.dumps(heard(keeper, request), default=astuple)), []))
     monkeypatch.setattr(layers, "_channel", channel, raising=False)
 
-    makings.expect(str(tmp_path / "a"), "gw0")
+    makings.expect(str(tmp_path / "a"), "gw0", 1)
     counter.count_making()
     assert [layers.makings(), layers.has_news()] == [[], True]
     (tmp_path / "a").touch()
@@ -335,12 +405,12 @@ def test_call_that_had_not_come_to_its_end_when_asked_is_asked_for_again(
 
 def test_what_the_kernel_does_not_tell_of_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     makings = Makings()
-    makings.expect(str(tmp_path / "a"), "main")
+    makings.expect(str(tmp_path / "a"), "main", 1)
     (tmp_path / "a").touch()
     monkeypatch.setattr(makings._arrivals, "take", list)
     assert taken(makings) == []
-    heard_ns, label = makings._expected[str(tmp_path / "a")]
-    makings._expected[str(tmp_path / "a")] = heard_ns - 10_000_000_000, label
+    heard_ns, label, thread = makings._expected[str(tmp_path / "a")]
+    makings._expected[str(tmp_path / "a")] = heard_ns - 10_000_000_000, label, thread
 
     assert taken(makings) == []
     assert makings._expected == {}
@@ -349,10 +419,10 @@ def test_what_the_kernel_does_not_tell_of_is_nobodys(tmp_path: Path, monkeypatch
 
 def test_an_object_that_is_older_than_the_call_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     makings = Makings()
-    makings.expect(str(tmp_path / "a"), "main")
+    makings.expect(str(tmp_path / "a"), "main", 1)
     (tmp_path / "a").touch()
     later = time.time_ns() + 10_000_000_000
-    makings._expected[str(tmp_path / "a")] = (later, "main")
+    makings._expected[str(tmp_path / "a")] = (later, "main", 1)
 
     assert taken(makings) == []
     makings.close()
@@ -362,7 +432,7 @@ def test_each_stack_is_told_of_its_own_in_order_and_in_pieces(tmp_path: Path) ->
     makings = Makings()
     for number in range(60):
         path = tmp_path / str(number)
-        makings.expect(str(path), "gw0" if number % 60 else "gw1")
+        makings.expect(str(path), "gw0" if number % 60 else "gw1", 1)
         path.touch()
 
     first, second = taken(makings, "gw0"), taken(makings, "gw0")
@@ -374,7 +444,7 @@ def test_each_stack_is_told_of_its_own_in_order_and_in_pieces(tmp_path: Path) ->
 
 def test_a_making_survives_the_message(tmp_path: Path) -> None:
     makings = Makings()
-    makings.expect(f"{tmp_path}/a\udcff", "main")
+    makings.expect(f"{tmp_path}/a\udcff", "main", 1)
     (tmp_path / "a\udcff").touch()
     makings.note(Making("moved", f"{tmp_path}/b", f"{tmp_path}/c"), "main")
 

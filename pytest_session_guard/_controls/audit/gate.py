@@ -244,8 +244,9 @@ class Gate:
             except LedgerError as problem:
                 self._refuse_unrecorded(event, pairs[1][1], problem)
         recorded = [(intent, target) for intent, target in pairs if target.rule.zone in (Zone.WORKSPACE, Zone.SHARED)]
-        if event == "os.rename" and len(pairs) == 2:
-            self._write_down_rename(pairs[0][1], pairs[1][1])
+        if event == "os.rename":
+            if len(pairs) == 2:  # else there is nothing to move, and it fails by itself
+                self._write_down_rename(pairs[0][1], pairs[1][1])
             return
         if event == "os.link" and len(pairs) == 2 and self._write_down_link(pairs[0][1], pairs[1][1]):
             return

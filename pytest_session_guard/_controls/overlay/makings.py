@@ -7,6 +7,7 @@ and nothing else came to the name meanwhile, by the kernel's own word (inotify).
 
 from __future__ import annotations
 
+import os
 import stat
 from dataclasses import astuple
 from typing import Any, Final, Literal
@@ -15,7 +16,7 @@ from ..._core.records import Identity, grain_ns
 from ..._core.values import dataclass
 from ..._host.arrivals import Arrivals
 from ..._host.fsops import stamp_clock_ns
-from ..._host.identity import look
+from ..._host.identity import Sight, look
 
 # Between being heard and the system call's end lie microseconds; a descheduled process may need longer.
 _WINDOW_NS: Final = 2_000_000_000
@@ -31,6 +32,7 @@ class Making:
     :param path: where it was made, moved to, or named.
     :param source: where it was before.
     :param identity: of what was made or named.
+    :param thread: whose call was heard.
     """
 
     kind: Literal["made", "moved", "named"]
@@ -38,16 +40,28 @@ class Making:
     source: str = ""
     identity: Identity | None = None
     directory: bool = False
+    thread: int = 0
 
     def to_message(self) -> tuple[object, ...]:
         """The making in a message."""
         return astuple(self)
 
+    def is_heard_here(self) -> bool:
+        """Whether a thread of this very process was heard."""
+        return os.path.isdir(f"/proc/self/task/{self.thread}")
+
     @classmethod
     def parse(cls, fields: list[Any]) -> Making:
         """Read what `to_message` wrote."""
-        kind, path, source, identity, directory = fields
-        return cls(kind, path, source, None if identity is None else Identity(*identity), directory)
+        kind, path, source, identity, directory, thread = fields
+        return cls(kind, path, source, None if identity is None else Identity(*identity), directory, thread)
+
+
+def _look(path: str) -> Sight | None:
+    try:
+        return look(path)
+    except OSError:
+        return None
 
 
 class Makings:
@@ -55,46 +69,54 @@ class Makings:
 
     def __init__(self) -> None:
         self._arrivals = Arrivals(lambda path: True)
-        self._expected: dict[str, tuple[int, str]] = {}
+        self._expected: dict[str, tuple[int, str, int]] = {}
         self._came: dict[str, int] = {}
         self._found: dict[str, list[Making]] = {}
 
-    def expect(self, path: str, label: str) -> None:
+    def expect(self, path: str, label: str, thread: int) -> None:
         """A thread of a stack is about to make something at a path where nothing is."""
-        self.settle()
+        self.settle(thread)
         self._came.pop(path, None)
         self._arrivals.expect(path)
-        self._expected[path] = (stamp_clock_ns(), label)
+        self._expected[path] = (stamp_clock_ns(), label, thread)
 
     def note(self, making: Making, label: str) -> None:
         """Something that was there is about to be named or moved."""
-        self.settle()  # it may have been made just now, under the name that it is about to lose
+        self.settle(making.thread)  # it may have been made just now, under the name that it is about to lose
         self._found.setdefault(label, []).append(making)
 
-    def settle(self) -> None:
-        """Look at what was about to be made."""
+    def settle(self, heard: int = 0) -> None:
+        """Look at what was about to be made.
+
+        :param heard: a thread that is heard again, so that its call before is over: where nothing is by now, it failed.
+        """
         if not self._expected:
             return
+        # Looked at first: what has taken its place by then is told of in any case.
+        seen = {path: _look(path) for path in self._expected}
         for path, moved in self._arrivals.take():
             if path in self._expected:
                 self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
-        for path, (heard_ns, label) in list(self._expected.items()):
-            is_late = stamp_clock_ns() > heard_ns + _WINDOW_NS
-            try:
-                seen = look(path)
-            except OSError:
-                if is_late:
-                    self._forget(path)  # it came to nothing
-                continue
-            if path not in self._came and not is_late:
-                continue  # it came after the kernel was asked for news
-            born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
-            # Told exactly once: what replaced it, or was moved there, is somebody else's.
-            is_told = self._came.get(path) == 1 and not self._arrivals.is_elsewhere(path)
-            if is_told and heard_ns - grain_ns(born_ns) <= born_ns <= heard_ns + _WINDOW_NS:
-                made = Making("made", path, identity=seen.identity, directory=stat.S_ISDIR(seen.mode))
-                self._found.setdefault(label, []).append(made)
-            self._forget(path)
+        for path, sight in seen.items():
+            if sight is not None:
+                self._settle_one(path, sight)
+            elif self._expected[path][2] == heard or self._is_late(path):
+                self._forget(path)  # it came to nothing
+
+    def _is_late(self, path: str) -> bool:
+        return stamp_clock_ns() > self._expected[path][0] + _WINDOW_NS
+
+    def _settle_one(self, path: str, seen: Sight) -> None:
+        if path not in self._came and not self._is_late(path):
+            return  # the kernel has not told of it, as it must
+        heard_ns, label, thread = self._expected[path]
+        born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
+        # Told exactly once: what replaced it, or was moved there, is somebody else's.
+        is_told = self._came.get(path) == 1 and not self._arrivals.is_elsewhere(path)
+        if is_told and heard_ns - grain_ns(born_ns) <= born_ns <= heard_ns + _WINDOW_NS:
+            made = Making("made", path, "", seen.identity, stat.S_ISDIR(seen.mode), thread)
+            self._found.setdefault(label, []).append(made)
+        self._forget(path)
 
     def _forget(self, path: str) -> None:
         self._expected.pop(path, None)
@@ -114,7 +136,7 @@ class Makings:
 
     def is_waiting(self, label: str) -> bool:
         """Whether a call of one stack, or of any (``""``), was heard that has not come to its end yet."""
-        return any(label in ("", owner) for _, owner in self._expected.values())
+        return any(label in ("", owner) for _, owner, _ in self._expected.values())
 
     def close(self) -> None:
         """Watch no more."""

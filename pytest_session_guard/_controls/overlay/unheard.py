@@ -149,12 +149,12 @@ class Ear:
             return
         label = self._label_of(thread)
         if len(paths) > 1 and is_rename and self._custody.is_shared(source):
-            self.makings.note(Making("moved", path, source), label)
+            self.makings.note(Making("moved", path, source, thread=thread), label)
         elif len(paths) > 1:
             identity = look(f"/proc/{thread}/root{source}").identity
             self.makings.note(Making("named", path, source, identity), label)
         elif not os.path.lexists(path):
-            self.makings.expect(path, label)
+            self.makings.expect(path, label, thread)
         else:
             return
         self.counter.count_making()
