@@ -39,17 +39,28 @@ CHANGED: Final = "changed while it was being tagged"
 NO_EXCHANGE: Final = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM})
 
 
-def tag(path: str, run_id: str, nodeid: str, start_ns: int, formats: Iterable[MarkerFormat] = ()) -> None:
+def tag(
+    path: str,
+    run_id: str,
+    nodeid: str,
+    start_ns: int,
+    formats: Iterable[MarkerFormat] = (),
+    found: os.stat_result | None = None,
+) -> None:
     """Put this run's marker on an artifact; a reader sees the whole old or the whole new content.
 
     The modification time stays, or becomes ``start_ns`` where it was before that. A replaced document is a new object.
 
     :param formats: formats of the project's own, asked before the built-in ones.
-    :raises MarkerError: the content is not what its name says; the file is as it was.
+    :param found: the `lstat` by which the object was told to be the run's; what stands there instead by now is not tagged.
+    :raises MarkerError: the content is not what its name says, or it was replaced; the file is as it was.
     :raises OSError: it is not there, or cannot be written.
     """
     value = marker(run_id, nodeid, start_ns)
-    found = Raw.lstat(path)
+    now = Raw.lstat(path)
+    found = now if found is None else found
+    if (now.st_dev, now.st_ino) != (found.st_dev, found.st_ino):
+        raise MarkerError(path, CHANGED)
     if stat.S_ISDIR(found.st_mode):
         _write_whole(f"{path}/{MARKER_FILE}", _document({}, value), found=_lstat(f"{path}/{MARKER_FILE}"))
     elif stat.S_ISREG(found.st_mode):

@@ -48,12 +48,17 @@ class ArtifactDesk:
         found = Raw.lstat(real)
         identity = identity_of(real)
         run = self.run
-        if not self.is_private(real) and not run.ownership.owns(real, found, True):
+        is_own = run.ownership.owns(real, found, True)
+        if not self.is_private(real) and not is_own:
             born = identity.birth_ns if identity.birth_ns is not None else found.st_ctime_ns
             if born < run.directory.started_ns or not self._is_free(real):
                 raise self._refused("session_guard.artifact", [(real, "it was there before this run")])
-        tag(real, run.directory.run_id, nodeid, run.directory.started_ns, self.formats)
-        run.ownership.claim(real, identity_of(real), S_ISDIR(found.st_mode))
+        tag(real, run.directory.run_id, nodeid, run.directory.started_ns, self.formats, found)
+        run.ownership.settle()
+        tagged = identity_of(real)
+        # A tagged document is a new object, of which the ledger has heard: anything else has taken its place since.
+        if not is_own or run.ownership.is_own(tagged) is not False:
+            run.ownership.claim(real, tagged, S_ISDIR(found.st_mode))
         return real
 
     def tag_matching(self, globs: Sequence[str], nodeid: str) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 from isolated import ordinary_account
@@ -68,3 +69,51 @@ def test_what_cannot_be_tagged_any_more_stops_nothing_and_is_no_violation(make_p
         assert result.changes.keys() <= {"shared"}, result.words
         assert result.report is not None
         assert [note for note in result.report["notes"] if "closed/a.json" in note and "Permission denied" in note]
+
+
+REPLACED = """\
+import contextlib, os, time
+from pathlib import Path
+
+from pytest_session_guard._run import artifacts
+
+SHARED = Path.home() / "shared"
+original = artifacts.tag
+GO = os.open(Path(os.environ["TMPDIR"]) / "go", os.O_RDWR | os.O_CREAT)
+
+def wait_for_another(path):
+    before = os.stat(path).st_ino
+    os.write(GO, b"now")
+    while os.stat(path).st_ino == before:
+        time.sleep(0.005)
+
+def tag_among_others(path, *arguments):
+    if WHEN == "before":
+        wait_for_another(path)
+    original(path, *arguments)
+    if WHEN == "after":
+        wait_for_another(path)
+
+def test_it(session_guard, monkeypatch):
+    monkeypatch.setattr(artifacts, "tag", tag_among_others)
+    (SHARED / "NAME").write_text('{"a": 1}')
+    with contextlib.suppress(OSError, ValueError):
+        session_guard.artifact(SHARED / "NAME")
+"""
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.txt"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_an_application_puts_in_its_place_around_the_tagging_is_the_applications(
+    make_project: MakeProject, when: str, name: str
+) -> None:
+    suite = f"WHEN = {when!r}\n{REPLACED.replace('NAME', name)}"
+    ini = "[pytest]\nsession_guard_share = ~/shared\n"
+    project = make_project({"test_it.py": suite, "pytest.ini": ini}, {"shared/old.json": "{}"})
+    live = f"while ! [ -s {project.tmp}/go ]; do sleep 0.005; done; echo '{{}}' > new; mv new {name}"
+    with subprocess.Popen(["sh", "-c", live], cwd=project.home / "shared") as application:
+        result = project.run()
+        application.wait(timeout=30)
+
+    assert result.status == 0, result.words
+    assert (project.home / "shared" / name).read_text() == "{}\n", result.words
