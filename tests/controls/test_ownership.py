@@ -220,6 +220,54 @@ def test_what_another_process_made_where_a_call_failed_may_be_changed_and_is_not
 
 
 @needs_inotify
+def test_what_stands_there_after_more_than_the_kernel_keeps_may_be_changed_and_is_not_ours(
+    run: Run, tmp_path: Path
+) -> None:
+    path = run.create(tmp_path / "a")
+    most = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+    names = [tmp_path / "b", tmp_path / "c"]
+    names[0].touch()
+    for number in range(most // 2 + 10):
+        names[number % 2].rename(names[1 - number % 2])
+
+    assert run.owns(path, ask_others=True)
+    assert not run.owns(path)
+    assert run.kinds == ["intent"]
+    assert run.owns(run.create(tmp_path / "d"))
+
+
+OTHERS_REPLACE = {
+    "renamed-over": "echo x > new; mv new a",
+    "deleted-and-made-again": "rm a; echo x > a",
+    "directory-renamed": "mv ../store ../old; mkdir ../store; echo x > ../store/a",
+    "directory-deleted": "rm a; rmdir ../store; mkdir ../store; echo x > ../store/a",
+}
+
+
+@needs_inotify
+@pytest.mark.parametrize("replace", OTHERS_REPLACE)
+def test_what_another_process_put_in_its_place_is_not_ours_where_the_user_has_no_inotify_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: str
+) -> None:
+    from pytest_session_guard._host import notices
+
+    def exhausted(*_arguments: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(notices, "Notices", exhausted)
+    run = Run()
+    (tmp_path / "store").mkdir()
+    path = run.create(tmp_path / "store" / "a")
+    if run.arrivals._makers is None:
+        pytest.skip("no fanotify to be had here")
+    subprocess.run(["sh", "-ec", OTHERS_REPLACE[replace]], cwd=path.parent, check=True)
+
+    assert not run.owns(path)
+    assert run.kinds == ["intent"]
+    assert run.owns(run.create(path.with_name("b")))
+
+
+@needs_inotify
 def test_what_takes_its_place_while_it_is_looked_for_is_not_ours(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

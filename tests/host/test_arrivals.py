@@ -123,3 +123,22 @@ def test_the_number_of_watches_stays_small(arrivals: Arrivals, tmp_path: Path, m
     (tmp_path / "7" / "a").touch()
 
     assert arrivals.take() == [(str(tmp_path / "7" / "a"), False)]
+
+
+def test_what_is_waited_for_is_told_although_others_are_let_go(
+    arrivals: Arrivals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals_module, "MOST_DIRECTORIES", 6)
+    for number in range(6):
+        (tmp_path / str(number)).mkdir()
+        arrivals.expect(str(tmp_path / str(number) / "a"))
+    for name in ("3", "4"):
+        (tmp_path / name / "a").touch()
+    (tmp_path / "4").rename(tmp_path / "old")
+    (tmp_path / "4").mkdir()
+
+    arrivals.expect(str(tmp_path / "a"))
+    (tmp_path / "5" / "a").touch()
+
+    assert arrivals.take() == [(str(tmp_path / name / "a"), False) for name in ("3", "4", "5")]
+    assert [arrivals.is_elsewhere(str(tmp_path / name / "a")) for name in ("3", "4", "5")] == [False, True, False]
