@@ -68,8 +68,12 @@ class Arrivals:
         directory = path.rpartition("/")[0] or "/"
         try:
             watch = self._watch_of(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            # Nothing can come to be there now; a directory that is made later is another one.
+            self._watches[path] = NOWHERE
+            return
         except OSError:
-            return  # it is not there, or the kernel gives no more
+            return  # the kernel gives no more
         if watch is None:
             return
         self._watches[path] = watch

@@ -220,6 +220,19 @@ def test_what_another_process_made_where_a_call_failed_may_be_changed_and_is_not
 
 
 @needs_inotify
+def test_what_is_made_in_a_directory_that_was_not_there_when_it_was_announced_is_not_ours(
+    run: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "store" / "a"
+    run.ownership.intend(str(path), False)
+    path.parent.mkdir()
+    path.touch()
+
+    assert not run.owns(path, ask_others=True)
+    assert run.owns(run.create(path.with_name("b")))
+
+
+@needs_inotify
 def test_what_stands_there_after_more_than_the_kernel_keeps_may_be_changed_and_is_not_ours(
     run: Run, tmp_path: Path
 ) -> None:

@@ -360,6 +360,19 @@ def test_what_is_made_in_a_directory_that_took_the_place_of_the_heard_one_is_nob
     makings.close()
 
 
+def test_what_is_made_in_a_directory_that_was_not_there_when_it_was_heard_is_nobodys(tmp_path: Path) -> None:
+    makings = Makings()
+    store = tmp_path / "store"
+    makings.expect(str(store / "a"), "main", 1)
+    store.mkdir()
+    makings.expect(str(store / "b"), "main", 2)
+    for name in "ab":
+        (store / name).touch()
+
+    assert taken(makings) == [("made", "b")]
+    makings.close()
+
+
 def test_what_comes_while_it_is_looked_for_is_told_the_next_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
