@@ -8,7 +8,7 @@ import subprocess
 import time
 
 import pytest
-from overlay_scene import Scene, by_everyone, scene  # noqa: F401
+from overlay_scene import Scene, by_everyone, by_user, scene  # noqa: F401
 
 
 def change_beside_somebody_else(inside, script, doing, after, looks_before):
@@ -79,7 +79,7 @@ DOINGS = {
 }  # fmt: skip
 
 
-@by_everyone
+@by_user
 @pytest.mark.parametrize(("script", "doing", "after", "expected"), DOINGS.values(), ids=DOINGS)
 def test_what_an_application_does_to_the_real_one_is_no_change_of_its_copy(
     scene: Scene, script: str, doing: str, after: str, expected: dict[str, str]
