@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Two more than the processors of a small machine: tests wait for processes a good deal.
-WORKERS ?= 4
+# One more than the processors of a small machine: tests wait for processes a good deal.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check format clean
