@@ -7,9 +7,13 @@ process that asks; it makes one event of several, so it tells no order.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
 import sys
+import termios
+import time
+from collections.abc import Iterator
 from typing import Final
 
 from pytest_session_guard._host import syscalls
@@ -17,23 +21,27 @@ from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.handles import file_handle
 from pytest_session_guard._host.notices import Told
 
-_CREATE, _MOVED_TO, _DIRECTORIES_TOO = 0x100, 0x80, 0x40000000
+_CREATE, _MOVED_TO, _OPEN, _CLOSE, _OVERFLOW = 0x100, 0x80, 0x20, 0x18, 0x4000
+_DIRECTORIES_TOO, _OF_WHAT_IS_IN_IT = 0x40000000, 0x08000000
 _CLOEXEC, _NONBLOCK, _BY_DIRECTORY_AND_NAME = 0x1, 0x2, 0xC00
-_ADD, _ONLY_DIRECTORIES = 0x1, 0x8
+_ADD, _ONLY_DIRECTORIES, _FLUSH = 0x1, 0x8, 0x80
 # See fanotify(7): the event; then what it is about: kind, file system, and the directory's handle before the name.
 _EVENT: Final = struct.Struct("=IBBHQii")
 _ABOUT: Final = struct.Struct("=BBH8sIi")
 _DIRECTORY_AND_NAME: Final = 2
+_OTHERS_READ_S: Final = 0.003
 _fsdecode: Final = os.fsdecode
 
 
-class Makers(Told):
-    """Directories of which it is known what others make in them, or move there.
+class _InDirectories(Told):
+    """Directories of which it is known what is done to names in them.
 
+    :param kinds: what is told of.
     :raises OSError: the kernel is older (than 5.13), forbids it (some containers), or gives no more to this user.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: int) -> None:
+        self._kinds = kinds
         if sys.maxsize < 1 << 32:
             raise OSError(errno.ENOSYS, "the mask of a mark takes two registers here")
         flags = _CLOEXEC | _NONBLOCK | _BY_DIRECTORY_AND_NAME
@@ -44,26 +52,82 @@ class Makers(Told):
 
         :raises OSError: it cannot be watched, or lies on a file system without handles.
         """
-        kinds = _CREATE | _MOVED_TO | _DIRECTORIES_TOO
         path = os.fsencode(directory) + b"\0"
         where = syscalls.AT_FDCWD
-        syscalls.call("fanotify_mark", self._fd, _ADD | _ONLY_DIRECTORIES, kinds, where, path, subject=directory)
+        syscalls.call("fanotify_mark", self._fd, _ADD | _ONLY_DIRECTORIES, self._kinds, where, path, subject=directory)
+
+    def _events(self) -> Iterator[tuple[int, int, list[tuple[str, str]]]]:
+        """What happened since the last call: the kinds, the process, and to which name in which directory, by its handle."""
+        content, position = self.take() or b"", 0
+        while position < len(content):
+            length, _, _, head, kinds, _, pid = _EVENT.unpack_from(content, position)
+            yield kinds, pid, _read(content[position + head : position + length]) if length > head else []
+            position += length
+
+
+class Makers(_InDirectories):
+    """Directories of which it is known what others make in them, or move there."""
+
+    def __init__(self) -> None:
+        super().__init__(_CREATE | _MOVED_TO | _DIRECTORIES_TOO)
 
     def others(self) -> list[tuple[str, str]]:
         """Names that others made since the last call, each with the handle of its directory, as `file_handle` gives it."""
-        content, position, found = self.take() or b"", 0, []
-        while position < len(content):
-            length, _, _, head, _, _, pid = _EVENT.unpack_from(content, position)
-            # Whose it is otherwise is told to root alone; others read 0.
-            if pid != Raw.getpid() and length > head:
-                found += _read(content[position + head : position + length])
-            position += length
-        return found
+        # Whose it is otherwise is told to root alone; others read 0.
+        return [name for _, pid, names in self._events() if pid != Raw.getpid() for name in names]
 
     @staticmethod
     def leads_to(handle: str, directory: str) -> bool:
         """Whether a handle is a directory's; yes, where that cannot be told."""
         return file_handle(directory) in (None, handle)
+
+
+class Openers(_InDirectories):
+    """Directories of which it is known whether a file was made by whoever opened it.
+
+    Of what one process does to one name the kernel makes one event; of what two do, two. It keeps them apart also where it
+    does not say who they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_CREATE | _OPEN | _CLOSE | _OF_WHAT_IS_IN_IT)
+        self._told: dict[tuple[str, str], list[int]] = {}
+        self._is_cut = False
+
+    def is_made_by_opener(self, path: str) -> bool:
+        """Whether a process that has just opened a file, and is held since, has made it.
+
+        Others that read each new file are given a moment: who has closed it is not the one that is held. While several have
+        it open nobody can tell who made it.
+        """
+        directory, _, name = path.rpartition("/")
+        handle = file_handle(directory or "/")
+        if handle is None:
+            return False
+        if self._waiting() > 1:
+            time.sleep(_OTHERS_READ_S)  # before it is read: what is done later makes another event
+        for kinds, _, names in self._events():
+            self._is_cut |= bool(kinds & _OVERFLOW)
+            for named in names:
+                self._told.setdefault(named, []).append(kinds)
+        have_it_open = [kinds for kinds in self._told.get((name, handle), ()) if kinds & _OPEN and not kinds & _CLOSE]
+        return not self._is_cut and len(have_it_open) == 1 and bool(have_it_open[0] & _CREATE)
+
+    def _waiting(self) -> int:
+        """How many events have not been read yet."""
+        # The kernel counts their heads alone.
+        size = fcntl.ioctl(self._fd, termios.FIONREAD, bytes(4))
+        return int.from_bytes(size, sys.byteorder) // _EVENT.size
+
+    def forget(self) -> None:
+        """Watch none of the directories any more.
+
+        :raises OSError: a test closed the descriptor.
+        """
+        syscalls.call("fanotify_mark", self._fd, _FLUSH, 0, syscalls.AT_FDCWD, None)
+        self.take()
+        self._told.clear()
+        self._is_cut = False
 
 
 def _read(about: bytes) -> list[tuple[str, str]]:
