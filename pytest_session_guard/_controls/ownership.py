@@ -243,6 +243,10 @@ class Ownership:
         self.learn(self._others())
         return self._knows(path, found) or self._may_change(path, found)
 
+    def lend(self, identity: Identity) -> None:
+        """Let the run change what another process may have made; it is not the run's."""
+        self._lent[identity.device, identity.inode] = identity
+
     def is_lent(self, identity: Identity) -> bool:
         """Whether another process made it at the very moment when it was announced here."""
         return self._lent.get((identity.device, identity.inode)) == identity

@@ -49,10 +49,10 @@ def take_in(run: GuardRun, *, of_all: bool = False) -> None:
         identity = making.identity
         if identity is None or own.paths.get(path) == identity or not _stands(path, identity):
             continue
-        if own.is_lent(identity) and making.is_heard_here():
-            continue  # our own call failed, or came second
         if identity in made or _is_own(run, making, identity):
             own.claim(path, identity, making.directory)
+        elif making.kind == "lent":
+            own.lend(identity)
 
 
 def _followed(run: GuardRun, makings: Sequence[Making]) -> tuple[dict[str, Making], dict[str, str]]:
@@ -87,5 +87,7 @@ def _is_own(run: GuardRun, making: Making, identity: Identity) -> bool:
     """As for Python: one of the run's own, or younger than the run and from a place in which nothing is recorded."""
     if run.ownership.is_own(identity):
         return True
+    if making.kind == "lent":
+        return False
     is_young = identity.birth_ns is not None and identity.birth_ns >= run.directory.started_ns
     return is_young and run.policy.rule_for(making.source).zone is Zone.FREE

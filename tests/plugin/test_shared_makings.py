@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import astuple
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from capabilities import mount_namespace
 from isolated import ordinary_account
 from project import HOME, Account, MakeProject, Project
 
-from pytest_session_guard._controls.overlay import Overlay
 from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
-from pytest_session_guard._controls.overlay.makings import Making, Makings
-from pytest_session_guard._controls.overlay.service import heard
 from pytest_session_guard._core.records import iter_kind, parse_journal
-from pytest_session_guard._host.identity import identity_of
 
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
 
@@ -226,6 +218,40 @@ def test_what_others_make_where_a_call_failed_stays(make_project: MakeProject, f
     assert everything_in(store) == {"real.json", "a", "b"}, result.words
 
 
+# None of them is heard again before it ends.
+FAILS_UNHEARD = {
+    "shell": "sh = subprocess.Popen(['sh', '-c', 'ulimit -n 3; echo x > a; echo failed; read line'], cwd=STORE, "
+    "stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)\n    assert sh.stdout.readline() == 'failed\\n'",
+    "program": "assert subprocess.run(['ln', '-s', 'x' * 5000, 'a'], cwd=STORE).returncode == 1",
+    "native_code": "assert ctypes.CDLL(None).symlink(b'x' * 5000, os.fsencode(STORE / 'a')) == -1",
+    "thread": "thread = threading.Thread(target=ctypes.CDLL(None).symlink, args=(b'x' * 5000, os.fsencode(STORE / 'a')))\n"
+    "    thread.start(); thread.join()",
+    "python_without_site": 'script = \'import os\\ntry: os.symlink("x" * 5000, "a")\\nexcept OSError: print(1)\'\n'
+    "    assert subprocess.check_output([sys.executable, '-IS', '-c', script], cwd=STORE)",
+}
+
+
+@pytest.mark.parametrize("fails", FAILS_UNHEARD)
+def test_what_others_make_where_the_call_of_a_program_without_a_hook_failed_stays(
+    make_project: MakeProject, fails: str
+) -> None:
+    suite = IMPORTS + (
+        f"import threading\n\ndef test_it():\n    go = os.open(STORE.parent / 'go', os.O_RDWR)\n    {FAILS_UNHEARD[fails]}\n"
+        "    os.write(go, b'now')\n"  # which nobody hears of
+        "    while 'b' not in os.listdir(STORE):\n        time.sleep(0.005)\n"
+    )
+    project = make_project({"test_it.py": suite})
+    store = make_store(project)
+    (project.base / "go").touch()
+    live = "while ! [ -s ../go ]; do sleep 0.005; done; echo live > a; touch b"
+    with subprocess.Popen(["sh", "-c", live], cwd=store) as application:
+        result = project.run(f"--session-guard-share={store}", f"--session-guard-free={project.base}/go")
+        application.wait(timeout=30)
+
+    assert result.status == 0, result.words
+    assert everything_in(store) == {"real.json", "a", "b"}, result.words
+
+
 TAGS = """
 @pytest.mark.parametrize("number", range(8))
 def test_makes(session_guard, number):
@@ -286,185 +312,6 @@ def test_disarmed_the_clean_up_of_what_a_shell_made_is_refused_and_it_stays(make
     result = project.run(f"--session-guard-share={store}")
 
     assert (result.status, everything_in(store)) == (1, {"real.json", "a", "b"}), result.words
-
-
-def taken(makings: Makings, label: str = "") -> list[tuple[str, str]]:
-    return [(making.kind, os.path.basename(making.path)) for making in makings.take(label)]
-
-
-def test_only_what_is_born_after_it_was_heard_and_comes_once_is_made(tmp_path: Path) -> None:
-    makings = Makings()
-    for name in ("made", "twice", "moved_there", "never"):
-        makings.expect(str(tmp_path / name), "main", 1)
-        if name == "twice":
-            (tmp_path / name).touch()
-            (tmp_path / name).unlink()
-        if name == "moved_there":
-            (tmp_path / "older").touch()
-            (tmp_path / "older").rename(tmp_path / name)
-        elif name != "never":
-            (tmp_path / name).touch()
-
-    assert taken(makings) == [("made", "made")]
-    assert taken(makings) == []
-    makings.close()
-
-
-def test_what_comes_after_a_call_that_failed_is_nobodys_once_its_thread_is_heard_again(tmp_path: Path) -> None:
-    makings = Makings()
-    for name, thread in (("failed", 1), ("slow", 2), ("made", 1)):
-        makings.expect(str(tmp_path / name), "main", thread)
-    (tmp_path / "made").touch()
-    makings.note(Making("moved", str(tmp_path / "b"), str(tmp_path / "c"), thread=3), "main")
-    for name in ("failed", "slow"):
-        (tmp_path / name).touch()
-
-    assert taken(makings) == [("made", "made"), ("moved", "b"), ("made", "slow")]
-    makings.close()
-
-
-def test_what_takes_its_place_while_it_is_looked_for_is_not_taken_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    makings = Makings()
-    makings.expect(str(tmp_path / "a"), "main", 1)
-    (tmp_path / "a").touch()
-    take = makings._arrivals.take
-
-    def take_and_let_it_be_replaced() -> object:
-        told = list(take())
-        (tmp_path / "b").touch()
-        (tmp_path / "b").rename(tmp_path / "a")
-        return told
-
-    monkeypatch.setattr(makings._arrivals, "take", take_and_let_it_be_replaced)
-    made = identity_of(str(tmp_path / "a"))
-
-    assert [making.identity for making in makings.take("")] == [made]
-    assert identity_of(str(tmp_path / "a")) != made
-    makings.close()
-
-
-def test_what_is_made_in_a_directory_that_took_the_place_of_the_heard_one_is_nobodys(tmp_path: Path) -> None:
-    makings = Makings()
-    store = tmp_path / "store"
-    store.mkdir()
-    makings.expect(str(store / "a"), "main", 1)
-    (store / "a").touch()
-    store.rename(tmp_path / "old")
-    store.mkdir()
-    (store / "a").touch()
-
-    assert taken(makings) == []
-    assert makings._expected == {}
-    makings.close()
-
-
-def test_what_is_made_in_a_directory_that_was_not_there_when_it_was_heard_is_nobodys(tmp_path: Path) -> None:
-    makings = Makings()
-    store = tmp_path / "store"
-    makings.expect(str(store / "a"), "main", 1)
-    store.mkdir()
-    makings.expect(str(store / "b"), "main", 2)
-    for name in "ab":
-        (store / name).touch()
-
-    assert taken(makings) == [("made", "b")]
-    makings.close()
-
-
-def test_what_comes_while_it_is_looked_for_is_told_the_next_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    makings = Makings()
-    makings.expect(str(tmp_path / "a"), "main", 1)
-    take = makings._arrivals.take
-
-    def take_and_let_it_come() -> object:
-        told = list(take())
-        (tmp_path / "a").touch()
-        return told
-
-    with monkeypatch.context() as patch:
-        patch.setattr(makings._arrivals, "take", take_and_let_it_come)
-        assert taken(makings) == []
-
-    assert taken(makings) == [("made", "a")]
-    makings.close()
-
-
-def test_call_that_had_not_come_to_its_end_when_asked_is_asked_for_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    makings, counter = Makings(), Counter()
-    layers = Overlay.__new__(Overlay)
-    layers.label = "gw0"
-    layers._pid = os.getpid()
-    layers._hearing = Hearing(os.dup(counter.fd))
-    keeper = SimpleNamespace(ear=SimpleNamespace(told=lambda _, label: makings.take(label), makings=makings))
-    channel = SimpleNamespace(ask=lambda request: (json.loads(json.dumps(heard(keeper, request), default=astuple)), []))
-    monkeypatch.setattr(layers, "_channel", channel, raising=False)
-
-    makings.expect(str(tmp_path / "a"), "gw0", 1)
-    counter.count_making()
-    assert [layers.makings(), layers.has_news()] == [[], True]
-    (tmp_path / "a").touch()
-
-    assert [making.path for making in layers.makings()] == [str(tmp_path / "a")]
-    assert [layers.makings(), layers.has_news()] == [[], False]
-    makings.close()
-    counter.close()
-
-
-def test_what_the_kernel_does_not_tell_of_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    makings = Makings()
-    makings.expect(str(tmp_path / "a"), "main", 1)
-    (tmp_path / "a").touch()
-    monkeypatch.setattr(makings._arrivals, "take", list)
-    assert taken(makings) == []
-    heard_ns, label, thread = makings._expected[str(tmp_path / "a")]
-    makings._expected[str(tmp_path / "a")] = heard_ns - 10_000_000_000, label, thread
-
-    assert taken(makings) == []
-    assert makings._expected == {}
-    makings.close()
-
-
-def test_an_object_that_is_older_than_the_call_is_nobodys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    makings = Makings()
-    makings.expect(str(tmp_path / "a"), "main", 1)
-    (tmp_path / "a").touch()
-    later = time.time_ns() + 10_000_000_000
-    makings._expected[str(tmp_path / "a")] = (later, "main", 1)
-
-    assert taken(makings) == []
-    makings.close()
-
-
-def test_each_stack_is_told_of_its_own_in_order_and_in_pieces(tmp_path: Path) -> None:
-    makings = Makings()
-    for number in range(60):
-        path = tmp_path / str(number)
-        makings.expect(str(path), "gw0" if number % 60 else "gw1", 1)
-        path.touch()
-
-    first, second = taken(makings, "gw0"), taken(makings, "gw0")
-    assert [*first, *second] == [("made", str(number)) for number in range(1, 60)]
-    assert (len(first), taken(makings, "gw0")) == (50, [])
-    assert taken(makings) == [("made", "0")]
-    makings.close()
-
-
-def test_a_making_survives_the_message(tmp_path: Path) -> None:
-    makings = Makings()
-    makings.expect(f"{tmp_path}/a\udcff", "main", 1)
-    (tmp_path / "a\udcff").touch()
-    makings.note(Making("moved", f"{tmp_path}/b", f"{tmp_path}/c"), "main")
-
-    sent = makings.take("main")
-    assert [Making.parse(json.loads(json.dumps(making.to_message()))) for making in sent] == sent
-    assert [making.kind for making in sent] == ["made", "moved"]
-    makings.close()
 
 
 def test_the_news_of_one_kind_is_not_lost_with_that_of_the_other() -> None:

@@ -160,7 +160,7 @@ class Keeper:
 
     def further_descriptors(self) -> list[int]:
         """What to listen to besides the connections."""
-        ears = [] if self.ear is None else [self.ear.listener]
+        ears = [] if self.ear is None else [self.ear.listener, self.ear.ends.fd]
         return ears if self.door is None else [*ears, self.door.process_fd]
 
     def attend(self, thread: int, alone: bool) -> None:

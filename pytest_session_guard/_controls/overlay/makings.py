@@ -1,15 +1,16 @@
 """What programs without a hook bring about in shared places, as their calls were heard.
 
-The hook writes down what Python is about to make, and the object once it is there. The keeper does the same for all others:
-it notes the name before the call goes on, and looks at the object a moment later. It is theirs only when it was born then,
-and nothing else came to the name meanwhile, by the kernel's own word (inotify).
+The keeper notes the name before the call goes on, holds the thread for a moment when the call is over, and looks at the
+object. It is the run's when the call did not fail, would have failed on anything that was there, or is told by the kernel to
+have made what it opened (fanotify), and nothing else came to the name meanwhile (inotify). Where that is not known the object
+may be changed by the run, and stays.
 """
 
 from __future__ import annotations
 
-import os
 import stat
-from dataclasses import astuple
+from contextlib import suppress
+from dataclasses import astuple, field
 from typing import Any, Final, Literal
 
 from ..._core.records import Identity, grain_ns
@@ -17,6 +18,7 @@ from ..._core.values import dataclass
 from ..._host.arrivals import Arrivals
 from ..._host.fsops import stamp_clock_ns
 from ..._host.identity import Sight, look
+from ..._host.makers import Openers
 
 # Between being heard and the system call's end lie microseconds; a descheduled process may need longer.
 _WINDOW_NS: Final = 2_000_000_000
@@ -27,34 +29,57 @@ _TAKEN_AT_ONCE: Final = 50
 class Making:
     """One thing that was brought about.
 
-    :param kind: ``made``, an object that is new; ``moved``, a name within shared places; ``named``, a further name of an object,
-        whosever that is.
+    :param kind: ``made``, an object that is new; ``lent``, one that another program may have made at that moment; ``moved``, a
+        name within shared places; ``named``, a further name of an object, whosever that is.
     :param path: where it was made, moved to, or named.
     :param source: where it was before.
-    :param identity: of what was made or named.
-    :param thread: whose call was heard.
+    :param identity: of what was made, lent or named.
     """
 
-    kind: Literal["made", "moved", "named"]
+    kind: Literal["made", "lent", "moved", "named"]
     path: str
     source: str = ""
     identity: Identity | None = None
     directory: bool = False
-    thread: int = 0
 
     def to_message(self) -> tuple[object, ...]:
         """The making in a message."""
         return astuple(self)
 
-    def is_heard_here(self) -> bool:
-        """Whether a thread of this very process was heard."""
-        return os.path.isdir(f"/proc/self/task/{self.thread}")
-
     @classmethod
     def parse(cls, fields: list[Any]) -> Making:
         """Read what `to_message` wrote."""
-        kind, path, source, identity, directory, thread = fields
-        return cls(kind, path, source, None if identity is None else Identity(*identity), directory, thread)
+        kind, path, source, identity, directory = fields
+        return cls(kind, path, source, None if identity is None else Identity(*identity), directory)
+
+
+@dataclass(slots=True)
+class Expected:
+    """Something that a thread is about to make, where nothing is.
+
+    :param label: of the stack that the thread stands in.
+    :param fails_on_any: the call fails where anything is there by then.
+    :param followed: the thread will be held at the end of the call.
+    """
+
+    path: str
+    label: str
+    thread: int
+    fails_on_any: bool
+    followed: bool
+    heard_ns: int = field(default_factory=stamp_clock_ns)
+
+    def is_just_made(self, seen: Sight) -> bool:
+        """Whether an object was born while the call may have been made."""
+        born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
+        return self.heard_ns - grain_ns(born_ns) <= born_ns <= self.heard_ns + _WINDOW_NS
+
+    def is_over(self, heard: int) -> bool:
+        """Whether the call has come to its end, as far as that can be known without being told.
+
+        :param heard: a thread that is heard again.
+        """
+        return self.thread == heard or stamp_clock_ns() > self.heard_ns + _WINDOW_NS
 
 
 def _look(path: str) -> Sight | None:
@@ -69,59 +94,98 @@ class Makings:
 
     def __init__(self) -> None:
         self._arrivals = Arrivals(lambda path: True)
-        self._expected: dict[str, tuple[int, str, int]] = {}
+        self._openers = _openers()
+        # By the thread, which makes one call at a time.
+        self._expected: dict[int, Expected] = {}
         self._came: dict[str, int] = {}
         self._found: dict[str, list[Making]] = {}
 
-    def expect(self, path: str, label: str, thread: int) -> None:
-        """A thread of a stack is about to make something at a path where nothing is."""
-        self.settle(thread)
-        self._came.pop(path, None)
-        self._arrivals.expect(path)
-        self._expected[path] = (stamp_clock_ns(), label, thread)
+    def expect(self, expected: Expected) -> None:
+        """A thread is about to make something."""
+        path = expected.path
+        self.settle(expected.thread)
+        self._forget(expected.thread)
+        if not self._is_expected(path):
+            self._came.pop(path, None)
+            self._arrivals.expect(path)
+        if expected.followed and not expected.fails_on_any and self._openers is not None:
+            with suppress(OSError):
+                self._openers.watch(path.rpartition("/")[0] or "/")
+        self._expected[expected.thread] = expected
 
-    def note(self, making: Making, label: str) -> None:
-        """Something that was there is about to be named or moved."""
-        self.settle(making.thread)  # it may have been made just now, under the name that it is about to lose
+    def note(self, making: Making, label: str, thread: int) -> None:
+        """A thread is about to name or move something that was there."""
+        self.settle(thread)  # it may have been made just now, under the name that it is about to lose
         self._found.setdefault(label, []).append(making)
 
-    def settle(self, heard: int = 0) -> None:
-        """Look at what was about to be made.
+    def finish(self, thread: int, answer: int | None) -> None:
+        """A thread that is followed is held at the end of its call.
 
-        :param heard: a thread that is heard again, so that its call before is over: where nothing is by now, it failed.
+        :param answer: see `CallEnds.ended`.
         """
-        if not self._expected:
+        expected = self._expected.get(thread)
+        if expected is None or not expected.followed:
+            return
+        expected.followed = False
+        seen = _look(expected.path)
+        self._hear_of_arrivals()
+        if answer is not None:  # otherwise it may have been made, and nobody knows by whom
+            if answer >= 0 and seen is not None:
+                self._found_one(expected, seen, is_known=True)
+            self._forget(thread)
+        if self._openers is not None and not any(one.followed for one in self._expected.values()):
+            with suppress(OSError):
+                self._openers.forget()
+
+    def settle(self, heard: int = 0) -> None:
+        """Look at what was about to be made by threads that are not followed.
+
+        :param heard: a thread that is heard again, so that its call before is over.
+        """
+        unfollowed = [expected for expected in self._expected.values() if not expected.followed]
+        if not unfollowed:
             return
         # Looked at first: what has taken its place by then is told of in any case.
-        seen = {path: _look(path) for path in self._expected}
+        seen = [(expected, _look(expected.path)) for expected in unfollowed]
+        self._hear_of_arrivals()
+        for expected, sight in seen:
+            is_over = expected.is_over(heard)
+            if sight is not None and (is_over or expected.path in self._came):
+                self._found_one(expected, sight, is_known=False)
+                is_over = True
+            if is_over:
+                self._forget(expected.thread)
+
+    def _hear_of_arrivals(self) -> None:
         for path, moved in self._arrivals.take():
-            if path in self._expected:
+            if self._is_expected(path):
                 self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
-        for path, sight in seen.items():
-            if sight is not None:
-                self._settle_one(path, sight)
-            elif self._expected[path][2] == heard or self._is_late(path):
-                self._forget(path)  # it came to nothing
 
-    def _is_late(self, path: str) -> bool:
-        return stamp_clock_ns() > self._expected[path][0] + _WINDOW_NS
+    def _found_one(self, expected: Expected, seen: Sight, is_known: bool) -> None:
+        """Something stands where a thread was about to make it.
 
-    def _settle_one(self, path: str, seen: Sight) -> None:
-        if path not in self._came and not self._is_late(path):
-            return  # the kernel has not told of it, as it must
-        heard_ns, label, thread = self._expected[path]
-        born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
-        # Told exactly once: what replaced it, or was moved there, is somebody else's.
-        is_told = self._came.get(path) == 1 and not self._arrivals.is_elsewhere(path)
-        if is_told and heard_ns - grain_ns(born_ns) <= born_ns <= heard_ns + _WINDOW_NS:
-            made = Making("made", path, "", seen.identity, stat.S_ISDIR(seen.mode), thread)
-            self._found.setdefault(label, []).append(made)
-        self._forget(path)
+        :param is_known: the call is over, it did not fail, and the thread has done nothing else since.
+        """
+        path = expected.path
+        came = self._came.get(path, 0)
+        # What replaced it, or was moved there, is somebody else's.
+        if came > 1 or self._arrivals.is_elsewhere(path) or not expected.is_just_made(seen):
+            return
+        is_its = is_known and came == 1 and (expected.fails_on_any or self._is_made_by_opener(path))
+        one = Making("made" if is_its else "lent", path, "", seen.identity, stat.S_ISDIR(seen.mode))
+        self._found.setdefault(expected.label, []).append(one)
 
-    def _forget(self, path: str) -> None:
-        self._expected.pop(path, None)
-        self._came.pop(path, None)
-        self._arrivals.forget(path)
+    def _is_made_by_opener(self, path: str) -> bool:
+        return self._openers is not None and self._openers.is_made_by_opener(path)
+
+    def _is_expected(self, path: str) -> bool:
+        return any(expected.path == path for expected in self._expected.values())
+
+    def _forget(self, thread: int) -> None:
+        expected = self._expected.pop(thread, None)
+        if expected is not None and not self._is_expected(expected.path):
+            self._came.pop(expected.path, None)
+            self._arrivals.forget(expected.path)
 
     def take(self, label: str) -> list[Making]:
         """What was brought about from one stack, or from all (``""``), and nobody has taken yet, as much as goes into one message."""
@@ -136,8 +200,17 @@ class Makings:
 
     def is_waiting(self, label: str) -> bool:
         """Whether a call of one stack, or of any (``""``), was heard that has not come to its end yet."""
-        return any(label in ("", owner) for _, owner, _ in self._expected.values())
+        return any(label in ("", expected.label) for expected in self._expected.values())
 
     def close(self) -> None:
         """Watch no more."""
         self._arrivals.end()
+        if self._openers is not None:
+            self._openers.close()
+
+
+def _openers() -> Openers | None:
+    try:
+        return Openers()
+    except OSError:
+        return None

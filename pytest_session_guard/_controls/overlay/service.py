@@ -201,6 +201,8 @@ def serve(keeper: Keeper, first: Channel) -> None:
                 keeper.forget_door()
             elif keeper.ear is not None and descriptor == keeper.ear.listener:
                 listen(keeper, keeper.ear, events, poll)
+            elif keeper.ear is not None and descriptor == keeper.ear.ends.fd:
+                keeper.ear.hear_ends()
             elif not heed(keeper, channels[descriptor]):
                 poll.unregister(descriptor)
                 channels.pop(descriptor).close()
@@ -217,6 +219,7 @@ def listen(keeper: Keeper, ear: Ear, events: int, poll: select.poll) -> None:
         ear.hear()
     else:
         poll.unregister(ear.listener)
+        poll.unregister(ear.ends.fd)
         keeper.ear = None
         ear.close()
 

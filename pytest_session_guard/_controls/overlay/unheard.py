@@ -12,17 +12,19 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import astuple
 from typing import Final
 
 from ..._core.values import dataclass
 from ..._host import processes, seccomp
 from ..._host.identity import look
+from ..._host.tracing import CallEnds
 from .custody import Custody
 from .heard_calls import exists, last_name_of, leaves_what_is_there, makes, only_reads, operation_of, paths_of
 from .hearing import Counter
 from .layout import OverlayPlan
-from .makings import Making, Makings
+from .makings import Expected, Making, Makings
 from .rings import NAMES_A_RING, Rings
 
 # More than these from one stack between two looks are counted, and not written down.
@@ -83,6 +85,8 @@ class Ear:
         self.rings = Rings()
         self.counter = Counter()
         self.makings = Makings()
+        self.ends = CallEnds()
+        self._waits_to_the_end = seccomp.waits_to_the_end()
         self._plan, self._label_of = plan, label_of
         self._kept: dict[str, list[Try]] = {}
 
@@ -136,28 +140,49 @@ class Ear:
         held = self._custody.held(notification.thread, paths, to_write) or barred
         if not held or not seccomp.still_waits(self.listener, notification):
             if is_making and not held:
-                self._note_making(notification.thread, *every, is_rename=operation_of(notification) == "rename")
+                self._note_making(notification, *every)
             return False
         other = next((path for path in paths if path != held), "")
         self._write_down(notification, held, other, refused=True)
         return True
 
-    def _note_making(self, thread: int, *paths: str, is_rename: bool) -> None:
+    def _note_making(self, notification: seccomp.Notification, *paths: str) -> None:
         """Remember what is about to come to be in a shared place."""
-        source, path = paths[0], paths[-1]
+        thread, source, path = notification.thread, paths[0], paths[-1]
         if not self._custody.is_shared(path):
             return
         label = self._label_of(thread)
-        if len(paths) > 1 and is_rename and self._custody.is_shared(source):
-            self.makings.note(Making("moved", path, source, thread=thread), label)
+        if len(paths) > 1 and operation_of(notification) == "rename" and self._custody.is_shared(source):
+            self.makings.note(Making("moved", path, source), label, thread)
         elif len(paths) > 1:
             identity = look(f"/proc/{thread}/root{source}").identity
-            self.makings.note(Making("named", path, source, identity), label)
+            self.makings.note(Making("named", path, source, identity), label, thread)
         elif not os.path.lexists(path):
-            self.makings.expect(path, label, thread)
+            is_exclusive = leaves_what_is_there(notification)
+            self.makings.expect(Expected(path, label, thread, is_exclusive, self._follows(notification)))
         else:
             return
         self.counter.count_making()
+
+    def _follows(self, notification: seccomp.Notification) -> bool:
+        """Have a thread held at the end of its call, if that can be had."""
+        if not self._waits_to_the_end:
+            return False
+        try:
+            self.ends.attach(notification.thread)
+            waits = seccomp.still_waits(self.listener, notification)
+            if waits:  # otherwise it was killed, and another may have its number
+                self.ends.hold(notification.thread)
+        except OSError:
+            return False  # a debugger follows it, or it may not be looked at
+        return waits
+
+    def hear_ends(self) -> None:
+        """Look at what came of the calls that are over."""
+        for thread, answer in self.ends.ended():
+            # As above: nobody else could let the thread go on, nor answer the others.
+            with suppress(Exception):
+                self.makings.finish(thread, answer)
 
     def _consider(self, notification: seccomp.Notification) -> None:
         operation = operation_of(notification)
@@ -219,6 +244,7 @@ class Ear:
         os.close(self.listener)
         self.counter.close()
         self.makings.close()
+        self.ends.close()
 
 
 def _lies_in(path: str, place: str) -> bool:
