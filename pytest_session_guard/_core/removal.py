@@ -22,8 +22,10 @@ ANOTHER_USER = "a directory on the way to it belongs to another user"
 CHANGED_LATER = "it was changed after the run had ended"
 UNREADABLE = "what is in it cannot be listed"
 
+# The guard's own, for a moment, beside what it works on.
+OWN_NAMES: Final = ".session-guard-"
 # What cannot be renamed into the run's directory is quarantined where it lies, under this and its name in quarantine.
-BESIDE: Final = ".session-guard-quarantine-"
+BESIDE: Final = f"{OWN_NAMES}quarantine-"
 
 
 class Fact(NamedTuple):

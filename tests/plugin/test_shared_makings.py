@@ -154,6 +154,88 @@ def test_what_is_put_back_from_quarantine_is_not_taken_for_the_runs(make_project
     assert everything_in(store) == {"real.json", "mine"}, result.words
 
 
+# What a program without a hook does to a file that an application made meanwhile.
+HURTS = {
+    "remove": "sh('rm -f live')",
+    "write": "sh('echo x >> live')",
+    "truncate": "sh(': > live')",
+    "rename": "sh('mv live gone')",
+    "rename_over": "sh('echo x > own; mv own live')",
+    "in_own_directory": "sh('rm -rf made')",
+    "native_code": "assert ctypes.CDLL(None).unlink(os.fsencode(STORE / 'live')) == -1",
+    "another_interpreter": "subprocess.run([sys.executable, '-IS', '-c', 'import os; os.remove(\"live\")'], cwd=STORE)",
+    "after_a_failure": "sh('mkdir live || :; rm -f live')",
+}
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["bare", "n2"])
+def test_what_others_made_meanwhile_is_held_against_programs_without_a_hook(
+    make_project: MakeProject, workers: tuple[str, ...]
+) -> None:
+    tests = "".join(
+        f"def test_{name}(store):\n    with contextlib.suppress(subprocess.CalledProcessError):\n        {act}\n\n"
+        for name, act in HURTS.items()
+    )
+    fixture = (
+        "import pytest\n\n@pytest.fixture\ndef store(monkeypatch, worker_id):\n    place = STORE / worker_id\n"
+        "    monkeypatch.chdir(place)\n    monkeypatch.setitem(globals(), 'STORE', place)\n"
+        "    if not os.path.exists('asked'):\n        sh('mkdir made; echo x > made/own; echo x > asked')\n"
+        "    while not os.path.exists('answered'):\n        time.sleep(0.005)\n\n"
+    )
+    project = make_project({"test_it.py": IMPORTS + fixture + tests})
+    places = ["gw0", "gw1"] if workers else ["master"]
+    store = make_store(project, *places)
+    live = (
+        'while ! [ -e "$1/asked" ]; do sleep 0.01; done; cd "$1"; '
+        "echo live > live; cp live made/live; cp live old; mv old replaced; : > answered"
+    )
+    applications = [subprocess.Popen(["sh", "-c", live, "-", place], cwd=store) for place in places]
+    result = project.run(f"--session-guard-share={store}", *workers)
+    for application in applications:
+        application.kill()
+
+    assert result.status == 1, result.words
+    hurt = {path for path in everything_in(store) if path.endswith("/live")}
+    assert hurt == {f"{place}/{name}" for place in places for name in ("live", "made/live")}, result.words
+    assert {(store / path).read_text() for path in hurt} == {"live\n"}
+    assert {touch["nodeid"].rpartition("test_")[2] for touch in result.touches} == set(HURTS), result.words
+
+
+OWN = {
+    "no_name_at_first": "f = os.open('.', os.O_TMPFILE | os.O_WRONLY)\n"
+    "    assert ctypes.CDLL(None).linkat(-100, b'/proc/self/fd/%d' % f, -100, b'a', 0x400) == 0\n    sh('rm a')",
+    "socket": "script = 'import socket; socket.socket(socket.AF_UNIX).bind(\"a\")'\n"
+    "    subprocess.run([sys.executable, '-IS', '-c', script], check=True)\n    sh('rm a')",
+    "tree_from_elsewhere": "sh('d=$(mktemp -d); mkdir $d/x; echo y > $d/x/z; mv $d here; echo z > here/x/z; rm -r here')",
+    "of_python": "Path('a').write_text('x'); os.mkdir('b'); Path('b/c').touch(); sh('echo x >> a; rm -r a b')",
+    "of_a_fork": "pid = os.fork()\n    if pid == 0:\n        Path('a').write_text('x')\n        os._exit(0)\n"
+    "    os.waitpid(pid, 0)\n    sh('mv a b; rm b')",
+    "at_once": "sh('for i in $(seq 50); do (echo x > $i; mv $i m$i; rm m$i) & done; wait')",
+    "again_and_again": "sh('for i in $(seq 50); do echo x > a; rm a; mkdir a; rmdir a; done')",
+    "links": "sh('echo x > a; ln a b; rm a; ln -s b c; ln c d; rm b c d; mkfifo e; rm e')",
+    "archive": "sh('mkdir a; for i in $(seq 30); do echo $i > a/$i; done; tar cf t a; rm -r a; tar xf t; rm -r a t')",
+    "python_removes_what_a_shell_made": "sh('mkdir -p a/b; echo x > a/b/c')\n    shutil.rmtree('a')",
+}
+
+
+@pytest.mark.parametrize("user", ["invoker", "ordinary"])
+def test_what_the_run_made_may_be_changed_by_whichever_program(
+    account: tuple[Account, Path], user: str, tmp_path: Path
+) -> None:
+    who, place = (Account(), tmp_path) if user == "invoker" else account
+    suite = IMPORTS + "".join(
+        f"def test_{name}(monkeypatch):\n    monkeypatch.chdir(STORE / {name!r})\n    {act}\n    assert os.listdir() == []\n\n"
+        for name, act in OWN.items()
+    )
+    project = Project(place / "own", {"test_it.py": suite}, HOME, who)
+    store = make_store(project, *OWN)
+
+    result = project.run(f"--session-guard-share={store}", "-W", "ignore::DeprecationWarning")
+
+    assert (result.status, result.touches, result.outcomes) == (0, [], {"passed": len(OWN)}), result.words
+    assert everything_in(store) == {"real.json"}
+
+
 LAYERS = pytest.mark.parametrize("layers", ["auto", "hook,seal"])
 FORKS = """
 def test_it():

@@ -1,8 +1,8 @@
 """What no layer can hold: a call that would hurt it is refused.
 
-Shared places are bound through, with what was there before the run. In Python the hook refuses what would hurt it first, and
-knows what the run made. This is for everything else, which is told by birth alone: what is older than the run was not made by
-it. What others make meanwhile is not held.
+Shared places are bound through, with what was there before the run and what others make there meanwhile. In Python the hook
+refuses what would hurt it first, and knows what the run made. This is for everything else: what is older than the run was not
+made by it, and of what is younger the keeper has heard when the run made it.
 
 Nothing can be mounted where nothing is: at a protected root that does not exist, in a writable place, nothing may come to be.
 """
@@ -12,7 +12,10 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Collection, Iterable
 
+from ..._core.records import Identity
+from ..._core.removal import OWN_NAMES
 from ..._core.zones import Pattern, Policy, Rule, Zone, is_within
+from ..._host.fsops import stamp_clock_ns
 from ..._host.identity import Sight, look
 from .layout import OverlayPlan
 
@@ -22,11 +25,20 @@ class Custody:
 
     :param is_pristine: whether a path shows a copy at the moment, which may be changed at will.
     :param missing: the protected roots that did not exist when the layers were laid, in writable places.
+    :param is_known: whether the run made, or may have made, an object at a path.
     """
 
-    def __init__(self, is_pristine: Callable[[str], bool], missing: Callable[[], Collection[str]]) -> None:
+    def __init__(
+        self,
+        is_pristine: Callable[[str], bool],
+        missing: Callable[[], Collection[str]],
+        is_known: Callable[[str, Identity], bool] = lambda path, identity: True,
+    ) -> None:
         self._is_pristine = is_pristine
         self._missing = missing
+        self._is_known = is_known
+        # What came to be before anybody listened is not known of.
+        self._listening_since_ns = stamp_clock_ns()
         self._plan: OverlayPlan | None = None
         self._policy = Policy(())
 
@@ -45,7 +57,9 @@ class Custody:
         :param thread: whose view of the disk counts.
         :param to_write: the call opens what stands there; otherwise it takes or changes the name, or the object's facts.
         """
-        return next((path for path in paths if self._must_stay(thread, path, to_write)), "")
+        every = list(paths)
+        is_moved_aside = any(self._is_of_the_guard(path) for path in every)
+        return next((path for path in every if self._must_stay(thread, path, to_write, is_moved_aside)), "")
 
     def barred(self, thread: int, path: str) -> bool:
         """Whether nothing may come to be at a path.
@@ -66,7 +80,13 @@ class Custody:
         """Whether a path lies in a shared place, the real one."""
         return self._policy.rule_for(path).zone is Zone.SHARED and not self._is_pristine(path)
 
-    def _must_stay(self, thread: int, path: str, to_write: bool) -> bool:
+    def _is_of_the_guard(self, path: str) -> bool:
+        """Whether a name is one at which the guard itself looks at an object before it goes, or goes back."""
+        assert self._plan is not None, "unreachable because a plan was followed first"
+        own = f"{self._plan.scratch.rpartition('/')[0]}/quarantine"
+        return path.rpartition("/")[2].startswith(OWN_NAMES) or is_within(path, own)
+
+    def _must_stay(self, thread: int, path: str, to_write: bool, is_moved_aside: bool) -> bool:
         if not self.is_shared(path):
             return False
         try:
@@ -75,12 +95,22 @@ class Custody:
             return False  # nothing stands there
         if to_write and not stat.S_ISREG(seen.mode):
             return False  # a directory cannot be written to, and what goes into a pipe or a device stays in no file
-        return self._is_older(seen)
+        return self._is_older(seen) or (not is_moved_aside and self._is_of_others(path, seen))
+
+    def _is_of_others(self, path: str, seen: Sight) -> bool:
+        """Whether an object is younger than the run, and nobody of the run was heard to make it."""
+        if stat.S_ISSOCK(seen.mode):
+            return False  # `bind` makes one, which is not heard
+        return _born_ns(seen) >= self._listening_since_ns and not self._is_known(path, seen.identity)
 
     def _is_older(self, seen: Sight) -> bool:
         """Whether an object was there before the run."""
         assert self._plan is not None, "unreachable because a plan was followed first"
-        born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
+        born_ns = _born_ns(seen)
         # Where whole seconds are kept (some file systems: every other one) what the run makes looks older than it is.
         slack_ns = 0 if born_ns % 1_000_000_000 else 2_000_000_000
         return born_ns < self._plan.started_ns - slack_ns
+
+
+def _born_ns(seen: Sight) -> int:
+    return seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns

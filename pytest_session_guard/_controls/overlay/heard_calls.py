@@ -67,6 +67,8 @@ _MAKING: Final = seccomp.CREATIONS | {"creat", "link", "linkat", "rename", "rena
 _NEVER_OVER: Final = seccomp.CREATIONS | {"link", "linkat"}
 _NO_REPLACE: Final = 1  # RENAME_NOREPLACE
 _NO_FOLLOW: Final = 0x100  # AT_SYMLINK_NOFOLLOW, as `fchownat` has it in its last argument
+_EMPTY_PATH: Final = 0x1000  # AT_EMPTY_PATH and AT_SYMLINK_FOLLOW, as `linkat` has them in its last argument
+_FOLLOW: Final = 0x400
 _WORDS: Final = {
     "rename": "rename",
     "renameat": "rename",
@@ -125,6 +127,11 @@ def leaves_what_is_there(notification: seccomp.Notification) -> bool:
         return bool(notification.arguments[4] & _NO_REPLACE)
     flags = _flags_of_open(notification)
     return notification.name in _NEVER_OVER if flags is None else flags & _TO_CREATE == _TO_CREATE
+
+
+def links_descriptor(notification: seccomp.Notification) -> bool:
+    """Whether what a call links may be an open file that has no name yet (``O_TMPFILE``)."""
+    return notification.name == "linkat" and bool(notification.arguments[4] & (_EMPTY_PATH | _FOLLOW))
 
 
 def makes(notification: seccomp.Notification) -> bool:

@@ -20,11 +20,13 @@ from collections.abc import Collection, Iterable
 from dataclasses import field, replace
 from itertools import chain
 
+from ..._core.records import Identity
 from ..._core.values import dataclass
 from ..._host import mounts
 from . import construction
 from .base import Base
 from .construction import Builder, Construction, Layer
+from .custody import Custody
 from .disk_store import Store, remove_all
 from .door import Door
 from .end_note import make_end_note
@@ -151,6 +153,19 @@ class Keeper:
             self.door.shut(stderr_fd, self.run_directory)
         else:
             raise OSError(errno.EBUSY, "another process of the run is watched")
+
+    def listen(self, listener: int) -> None:
+        """Hear calls from now on.
+
+        :param listener: see `seccomp.listen`; taken over.
+        """
+        custody = Custody(self.pristine.holds, self.missing_roots, self.may_be_known)
+        self.ear = Ear(listener, lambda: self.plan, self.label_of, self.attend, custody)
+
+    def may_be_known(self, path: str, identity: Identity) -> bool:
+        """Whether the run made, or may have made, an object in a shared place."""
+        # What a ring is told to make is not heard of.
+        return self.ear is None or bool(self.ear.rings.askers()) or self.ear.makings.is_known(path, identity)
 
     def forget_door(self) -> None:
         """The process that was watched has ended."""

@@ -8,7 +8,9 @@ may be changed by the run, and stays.
 
 from __future__ import annotations
 
+import os
 import stat
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import astuple, field
 from typing import Any, Final, Literal
@@ -99,6 +101,24 @@ class Makings:
         self._expected: dict[int, Expected] = {}
         self._came: dict[str, int] = {}
         self._found: dict[str, list[Making]] = {}
+        self._known: set[Identity] = set()
+        # Directories that came from elsewhere, with what nobody has heard being made.
+        self._moved_in: set[Identity] = set()
+
+    def is_known(self, path: str, identity: Identity) -> bool:
+        """Whether the run made, or may have made, an object at a path; or may be about to."""
+        self.settle()
+        if self._is_expected(path) or identity in self._known:
+            return True
+        return bool(self._moved_in) and any(_identity_of(above) in self._moved_in for above in _all_above(path))
+
+    def bring(self, making: Making, label: str, thread: int) -> None:
+        """A thread is about to move or link something from elsewhere to a name."""
+        self.note(making, label, thread)
+        if making.identity is not None:
+            self._known.add(making.identity)
+            if making.directory:
+                self._moved_in.add(making.identity)
 
     def expect(self, expected: Expected) -> None:
         """A thread is about to make something."""
@@ -130,7 +150,8 @@ class Makings:
         seen = _look(expected.path)
         self._hear_of_arrivals()
         if answer is not None:  # otherwise it may have been made, and nobody knows by whom
-            if answer >= 0 and seen is not None:
+            if answer >= 0 and seen is not None and _has_one_name(expected.path):
+                self._known.add(seen.identity)
                 self._found_one(expected, seen, is_known=True)
             self._forget(thread)
         if self._openers is not None and not any(one.followed for one in self._expected.values()):
@@ -151,6 +172,7 @@ class Makings:
         for expected, sight in seen:
             is_over = expected.is_over(heard)
             if sight is not None and (is_over or expected.path in self._came):
+                self._known.add(sight.identity)
                 self._found_one(expected, sight, is_known=False)
                 is_over = True
             if is_over:
@@ -207,6 +229,25 @@ class Makings:
         self._arrivals.end()
         if self._openers is not None:
             self._openers.close()
+
+
+def _has_one_name(path: str) -> bool:
+    """Whether an object has no other name: what has one may have been made by somebody else, and linked."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return False  # or none any more
+    return found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)
+
+
+def _identity_of(path: str) -> Identity | None:
+    seen = _look(path)
+    return None if seen is None else seen.identity
+
+
+def _all_above(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _openers() -> Openers | None:

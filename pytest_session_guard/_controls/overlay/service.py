@@ -12,7 +12,6 @@ from typing import Any, Final, NoReturn
 from ..._host import namespaces
 from ..._host.fsops import Raw
 from .base import Base, take_as_base
-from .custody import Custody
 from .end_note import make_end_note, note_end
 from .joining import leave, open_own_namespace
 from .keeper import Keeper, Stack
@@ -270,8 +269,7 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             send_stack(keeper, channel, keeper.resume(request["label"], plan, request["alone"], *descriptors))
         case "listen":
             if descriptors:
-                custody = Custody(keeper.pristine.holds, keeper.missing_roots)
-                keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend, custody)
+                keeper.listen(os.dup(descriptors[0]))
                 keeper.heard = tuple(request["heard"])
             channel.send({"heard": keeper.heard}, [] if keeper.ear is None else [keeper.ear.counter.fd])
         case "hold" | "let go" as wish:

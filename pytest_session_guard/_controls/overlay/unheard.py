@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import astuple
@@ -21,7 +22,16 @@ from ..._host import processes, seccomp
 from ..._host.identity import look
 from ..._host.tracing import CallEnds
 from .custody import Custody
-from .heard_calls import exists, last_name_of, leaves_what_is_there, makes, only_reads, operation_of, paths_of
+from .heard_calls import (
+    exists,
+    last_name_of,
+    leaves_what_is_there,
+    links_descriptor,
+    makes,
+    only_reads,
+    operation_of,
+    paths_of,
+)
 from .hearing import Counter
 from .layout import OverlayPlan
 from .makings import Expected, Making, Makings
@@ -154,9 +164,11 @@ class Ear:
         label = self._label_of(thread)
         if len(paths) > 1 and operation_of(notification) == "rename" and self._custody.is_shared(source):
             self.makings.note(Making("moved", path, source), label, thread)
-        elif len(paths) > 1:
-            identity = look(f"/proc/{thread}/root{source}").identity
-            self.makings.note(Making("named", path, source, identity), label, thread)
+        elif len(paths) > 1 and not links_descriptor(notification):
+            seen = look(f"/proc/{thread}/root{source}")
+            making = Making("named", path, source, seen.identity, stat.S_ISDIR(seen.mode))
+            remember = self.makings.note if self._custody.is_shared(source) else self.makings.bring
+            remember(making, label, thread)
         elif not os.path.lexists(path):
             is_exclusive = leaves_what_is_there(notification)
             self.makings.expect(Expected(path, label, thread, is_exclusive, self._follows(notification)))
