@@ -181,12 +181,20 @@ def test_call_that_is_not_followed_has_failed_once_its_thread_is_heard_again(sce
 
 
 def test_call_that_is_not_over_is_waited_for(scene: Scene) -> None:
-    scene.expect("a").heard_ns -= LATE_NS
+    scene.expect("a", 1).heard_ns -= LATE_NS
 
     assert (scene.taken(), scene.makings.is_waiting("main"), scene.makings.is_waiting("gw0")) == ([], True, False)
 
     scene.makings.finish(1, -13)
     assert not scene.makings.is_waiting("main")
+
+
+def test_call_of_a_thread_that_is_gone_is_not_waited_for(scene: Scene) -> None:
+    scene.expect("a", 2**30).heard_ns -= LATE_NS
+    scene.expect("b", os.getpid()).heard_ns -= LATE_NS
+    scene.makings.settle()
+
+    assert [expected.path for expected in scene.makings._expected.values()] == [str(scene.place / "b")]
 
 
 def test_end_of_a_call_that_nobody_waits_for_is_nothing(scene: Scene) -> None:
@@ -246,7 +254,7 @@ def test_what_the_kernel_does_not_tell_of_is_lent(scene: Scene, monkeypatch: pyt
     (scene.place / "unfollowed").touch()
 
     assert scene.taken() == [("lent", "exclusive")]
-    scene.makings._expected[1].heard_ns -= 1_990_000_000
+    next(iter(scene.makings._expected.values())).heard_ns -= 1_990_000_000
     while scene.makings.is_waiting(""):
         scene.makings.settle()
     assert scene.taken() == [("lent", "unfollowed")]

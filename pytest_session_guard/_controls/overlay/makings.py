@@ -76,12 +76,13 @@ class Expected:
         born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
         return self.heard_ns - grain_ns(born_ns) <= born_ns <= self.heard_ns + _WINDOW_NS
 
-    def is_over(self, heard: int) -> bool:
-        """Whether the call has come to its end, as far as that can be known without being told.
+    def is_late(self) -> bool:
+        """Whether the call would have come to its end by now."""
+        return stamp_clock_ns() > self.heard_ns + _WINDOW_NS
 
-        :param heard: a thread that is heard again.
-        """
-        return self.thread == heard or stamp_clock_ns() > self.heard_ns + _WINDOW_NS
+    def is_lost(self) -> bool:
+        """Whether its end will not be told after all: another thread of its program took the whole process over (`execve`)."""
+        return self.followed and self.is_late() and not os.path.exists(f"/proc/{self.thread}")
 
 
 def _look(path: str) -> Sight | None:
@@ -97,8 +98,7 @@ class Makings:
     def __init__(self) -> None:
         self._arrivals = Arrivals(lambda path: True)
         self._openers = _openers()
-        # By the thread, which makes one call at a time.
-        self._expected: dict[int, Expected] = {}
+        self._expected: dict[tuple[int, str], Expected] = {}
         self._came: dict[str, int] = {}
         self._found: dict[str, list[Making]] = {}
         self._known: set[Identity] = set()
@@ -124,14 +124,13 @@ class Makings:
         """A thread is about to make something."""
         path = expected.path
         self.settle(expected.thread)
-        self._forget(expected.thread)
         if not self._is_expected(path):
             self._came.pop(path, None)
             self._arrivals.expect(path)
         if expected.followed and not expected.fails_on_any and self._openers is not None:
             with suppress(OSError):
                 self._openers.watch(path.rpartition("/")[0] or "/")
-        self._expected[expected.thread] = expected
+        self._expected[expected.thread, path] = expected
 
     def note(self, making: Making, label: str, thread: int) -> None:
         """A thread is about to name or move something that was there."""
@@ -143,8 +142,8 @@ class Makings:
 
         :param answer: see `CallEnds.ended`.
         """
-        expected = self._expected.get(thread)
-        if expected is None or not expected.followed:
+        expected = next((one for one in self._expected.values() if one.thread == thread and one.followed), None)
+        if expected is None:
             return
         expected.followed = False
         seen = _look(expected.path)
@@ -153,7 +152,7 @@ class Makings:
             if answer >= 0 and seen is not None and _has_one_name(expected.path):
                 self._known.add(seen.identity)
                 self._found_one(expected, seen, is_known=True)
-            self._forget(thread)
+            self._forget(expected)
         if self._openers is not None and not any(one.followed for one in self._expected.values()):
             with suppress(OSError):
                 self._openers.forget()
@@ -163,6 +162,8 @@ class Makings:
 
         :param heard: a thread that is heard again, so that its call before is over.
         """
+        for expected in self._expected.values():
+            expected.followed &= not expected.is_lost()
         unfollowed = [expected for expected in self._expected.values() if not expected.followed]
         if not unfollowed:
             return
@@ -170,13 +171,13 @@ class Makings:
         seen = [(expected, _look(expected.path)) for expected in unfollowed]
         self._hear_of_arrivals()
         for expected, sight in seen:
-            is_over = expected.is_over(heard)
+            is_over = expected.thread == heard or expected.is_late()
             if sight is not None and (is_over or expected.path in self._came):
                 self._known.add(sight.identity)
                 self._found_one(expected, sight, is_known=False)
                 is_over = True
             if is_over:
-                self._forget(expected.thread)
+                self._forget(expected)
 
     def _hear_of_arrivals(self) -> None:
         for path, moved in self._arrivals.take():
@@ -203,9 +204,9 @@ class Makings:
     def _is_expected(self, path: str) -> bool:
         return any(expected.path == path for expected in self._expected.values())
 
-    def _forget(self, thread: int) -> None:
-        expected = self._expected.pop(thread, None)
-        if expected is not None and not self._is_expected(expected.path):
+    def _forget(self, expected: Expected) -> None:
+        self._expected.pop((expected.thread, expected.path), None)
+        if not self._is_expected(expected.path):
             self._came.pop(expected.path, None)
             self._arrivals.forget(expected.path)
 
