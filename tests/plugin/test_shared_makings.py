@@ -17,6 +17,7 @@ from isolated import ordinary_account
 from project import HOME, Account, MakeProject, Project
 
 from pytest_session_guard._controls.overlay import Overlay
+from pytest_session_guard._controls.overlay import makings as makings_of_overlay
 from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
 from pytest_session_guard._controls.overlay.makings import Making, Makings
 from pytest_session_guard._controls.overlay.service import heard
@@ -323,6 +324,25 @@ def test_what_comes_after_a_call_that_failed_is_nobodys_once_its_thread_is_heard
     makings.close()
 
 
+def test_what_a_ring_is_told_to_make_is_waited_for_while_its_thread_is_heard_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = [makings_of_overlay.stamp_clock_ns()]
+    monkeypatch.setattr(makings_of_overlay, "stamp_clock_ns", lambda: now_ns[0])
+    makings = Makings()
+    for name in ("first", "second"):
+        makings.expect(str(tmp_path / name), "main", 1, by_ring=True)
+    makings.expect(str(tmp_path / "third"), "main", 1)
+    (tmp_path / "second").touch()
+    now_ns[0] += makings_of_overlay._DELAY_NS + 1
+    makings.settle(1)
+    for name in ("first", "third"):
+        (tmp_path / name).touch()
+
+    assert taken(makings) == [("made", "second")]
+    makings.close()
+
+
 def test_what_takes_its_place_while_it_is_looked_for_is_not_taken_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -422,8 +442,8 @@ def test_what_the_kernel_does_not_tell_of_is_nobodys(tmp_path: Path, monkeypatch
     (tmp_path / "a").touch()
     monkeypatch.setattr(makings._arrivals, "take", list)
     assert taken(makings) == []
-    heard_ns, label, thread = makings._expected[str(tmp_path / "a")]
-    makings._expected[str(tmp_path / "a")] = heard_ns - 10_000_000_000, label, thread
+    heard_ns, *others = makings._expected[str(tmp_path / "a")]
+    makings._expected[str(tmp_path / "a")] = (heard_ns - 10_000_000_000, *others)
 
     assert taken(makings) == []
     assert makings._expected == {}
@@ -435,7 +455,7 @@ def test_an_object_that_is_older_than_the_call_is_nobodys(tmp_path: Path, monkey
     makings.expect(str(tmp_path / "a"), "main", 1)
     (tmp_path / "a").touch()
     later = time.time_ns() + 10_000_000_000
-    makings._expected[str(tmp_path / "a")] = (later, "main", 1)
+    makings._expected[str(tmp_path / "a")] = (later, "main", 1, False)
 
     assert taken(makings) == []
     makings.close()

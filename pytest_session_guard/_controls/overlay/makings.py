@@ -20,6 +20,8 @@ from ..._host.identity import Sight, look
 
 # Between being heard and the system call's end lie microseconds; a descheduled process may need longer.
 _WINDOW_NS: Final = 2_000_000_000
+# What a ring is told to do other threads of the kernel do while its own goes on.
+_DELAY_NS: Final = 20_000_000
 _TAKEN_AT_ONCE: Final = 50
 
 
@@ -69,16 +71,16 @@ class Makings:
 
     def __init__(self) -> None:
         self._arrivals = Arrivals(lambda path: True)
-        self._expected: dict[str, tuple[int, str, int]] = {}
+        self._expected: dict[str, tuple[int, str, int, bool]] = {}
         self._came: dict[str, int] = {}
         self._found: dict[str, list[Making]] = {}
 
-    def expect(self, path: str, label: str, thread: int) -> None:
-        """A thread of a stack is about to make something at a path where nothing is."""
+    def expect(self, path: str, label: str, thread: int, by_ring: bool = False) -> None:
+        """A thread of a stack is about to make something at a path where nothing is, or to have a ring make it."""
         self.settle(thread)
         self._came.pop(path, None)
         self._arrivals.expect(path)
-        self._expected[path] = (stamp_clock_ns(), label, thread)
+        self._expected[path] = (stamp_clock_ns(), label, thread, by_ring)
 
     def note(self, making: Making, label: str) -> None:
         """Something that was there is about to be named or moved."""
@@ -100,8 +102,12 @@ class Makings:
         for path, sight in seen.items():
             if sight is not None:
                 self._settle_one(path, sight)
-            elif self._expected[path][2] == heard or self._is_late(path):
+            elif self._is_over(path, heard) or self._is_late(path):
                 self._forget(path)  # it came to nothing
+
+    def _is_over(self, path: str, heard: int) -> bool:
+        told_ns, _, thread, by_ring = self._expected[path]
+        return thread == heard and not (by_ring and stamp_clock_ns() <= told_ns + _DELAY_NS)
 
     def _is_late(self, path: str) -> bool:
         return stamp_clock_ns() > self._expected[path][0] + _WINDOW_NS
@@ -109,7 +115,7 @@ class Makings:
     def _settle_one(self, path: str, seen: Sight) -> None:
         if path not in self._came and not self._is_late(path):
             return  # the kernel has not told of it, as it must
-        heard_ns, label, thread = self._expected[path]
+        heard_ns, label, thread, _ = self._expected[path]
         born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
         # Told exactly once: what replaced it, or was moved there, is somebody else's.
         is_told = self._came.get(path) == 1 and not self._arrivals.is_elsewhere(path)
@@ -136,7 +142,7 @@ class Makings:
 
     def is_waiting(self, label: str) -> bool:
         """Whether a call of one stack, or of any (``""``), was heard that has not come to its end yet."""
-        return any(label in ("", owner) for _, owner, _ in self._expected.values())
+        return any(label in ("", owner) for _, owner, *_ in self._expected.values())
 
     def close(self) -> None:
         """Watch no more."""

@@ -268,8 +268,10 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
         case "listen":
             if descriptors:
                 custody = Custody(keeper.pristine.holds, keeper.missing_roots)
-                keeper.ear = Ear(os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend, custody)
                 keeper.heard = tuple(request["heard"])
+                keeper.ear = Ear(
+                    os.dup(descriptors[0]), lambda: keeper.plan, keeper.label_of, keeper.attend, custody, keeper.heard
+                )
             channel.send({"heard": keeper.heard}, [] if keeper.ear is None else [keeper.ear.counter.fd])
         case "hold" | "let go" as wish:
             keeper.mind_door(request["pid"], None if wish == "let go" else descriptors[0])
