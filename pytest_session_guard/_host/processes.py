@@ -58,6 +58,15 @@ def parent_of(pid: int) -> int:
         return 0
 
 
+def process_of(thread: int) -> int:
+    """The process that a thread is one of.
+
+    :raises OSError: it is gone.
+    """
+    with open(f"/proc/{thread}/status", "rb") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(b"Tgid:"))
+
+
 def has_ended(pid: int) -> bool:
     """Whether a process is gone, or waits to be asked for its status."""
     try:

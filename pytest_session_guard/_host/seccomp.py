@@ -45,7 +45,7 @@ class _Machine:
     narrow: _Machine | None = None
 
 
-_SAME_EVERYWHERE: Final = {"io_uring_setup": 425, "openat2": 437, "setxattrat": 463}
+_SAME_EVERYWHERE: Final = {"io_uring_setup": 425, "io_uring_enter": 426, "openat2": 437, "setxattrat": 463}
 # Without `exit`: nothing that pytest is made of has a function that makes it so.
 _I386: Final = _Machine(
     0x40000003,
@@ -156,15 +156,17 @@ _CONDITIONS: Final = {
     "ioctl": (1, 0xFFFFFFFF, (FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS, FS_IOC_FSSETXATTR)),
     "exit_group": (0, 0xFF, GREEN),
 }
-# Which are heard only with one of certain bits in an argument: opened to be read, a file stays as it is.
+# Which are heard only with one of certain bits in an argument: opened to be read, a file stays as it is; and a ring is told
+# nothing by whoever only waits for what it was told.
 _TO_WRITE: Final = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
-_BITS: Final = {"open": (1, _TO_WRITE), "openat": (2, _TO_WRITE)}
+ANY: Final = 0xFFFFFFFF
+_BITS: Final = {"open": (1, _TO_WRITE), "openat": (2, _TO_WRITE), "io_uring_enter": (1, ANY)}
 
 # Heard only where they are asked for: a suite writes and removes thousands of files, and each would wait for its turn.
 REMOVALS: Final = frozenset({"rmdir", "unlink", "unlinkat"})
 WRITES: Final = frozenset({"creat", "open", "openat", "openat2", "truncate"})
 CREATIONS: Final = frozenset({"mkdir", "mkdirat", "mknod", "mknodat", "symlink", "symlinkat"})
-_ON_DEMAND: Final = REMOVALS | WRITES | CREATIONS
+ON_DEMAND: Final = REMOVALS | WRITES | CREATIONS
 
 _SET_MODE_FILTER: Final = 1
 _SPECULATION_ALLOWED: Final = 1 << 2
@@ -199,12 +201,16 @@ class Notification:
 
     :param thread: its id in the listener's process namespace.
     :param name: the call.
+    :param by_ring: it tells a ring to do the same, which the kernel does some time after the thread has gone on.
+    :param path: what is meant, where no argument leads to it.
     """
 
     token: int
     thread: int
     name: str
     arguments: tuple[int, ...]
+    by_ring: bool = False
+    path: str = ""
 
 
 def listen(further: frozenset[str] = frozenset()) -> int:
@@ -218,7 +224,7 @@ def listen(further: frozenset[str] = frozenset()) -> int:
     machine = _machine()
     if machine is None:
         raise OSError(errno.ENOSYS, f"not known for {os.uname().machine}")
-    program = _program(machine, _ON_DEMAND - further)
+    program = _program(machine, ON_DEMAND - further)
     code = ctypes.create_string_buffer(program, len(program))
     header = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
     flags = _NEW_LISTENER | _SPECULATION_ALLOWED

@@ -48,7 +48,7 @@ def build_report(run: SessionRun, tests: Mapping[str, int], removed: Removed) ->
 
 
 def _rings(run: SessionRun) -> list[str]:
-    """Who had a way to try what nobody hears of; which is no offence, and mostly an event loop's."""
+    """Who had a way to try what nobody hears of; which is no offence."""
     if run.walls.overlay is None:
         return []
     try:
@@ -59,7 +59,8 @@ def _rings(run: SessionRun) -> list[str]:
         return []
     more = [f"and {len(askers) - _SHOWN} more"] if len(askers) > _SHOWN else []
     words = "; ".join([*askers[:_SHOWN], *more])
-    return [f"a link or a rename that a ring (io_uring) is told to make is not heard; who asked for a ring: {words}"]
+    why = "a link or a rename is not heard from a ring (io_uring) that the kernel polls, or does not list"
+    return [f"{why}; who had one: {words}"]
 
 
 def _now_ns(run: SessionRun) -> int:

@@ -17,6 +17,7 @@ if sys.platform != "linux":
     pytest.skip("the keeper is Linux's", allow_module_level=True)
 
 from pytest_session_guard._controls.overlay import Overlay
+from pytest_session_guard._controls.overlay import makings as makings_of_overlay
 from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
 from pytest_session_guard._controls.overlay.makings import Expected, Making, Makings
 from pytest_session_guard._controls.overlay.service import heard
@@ -178,6 +179,22 @@ def test_call_that_is_not_followed_has_failed_once_its_thread_is_heard_again(sce
         (scene.place / name).touch()
 
     assert scene.taken() == [("made", "made"), ("moved", "b"), ("lent", "slow")]
+
+
+def test_what_a_ring_is_told_to_make_is_waited_for_while_its_thread_is_heard_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_ns = [makings_of_overlay.stamp_clock_ns()]
+    monkeypatch.setattr(makings_of_overlay, "stamp_clock_ns", lambda: now_ns[0])
+    for name in ("first", "second"):
+        scene.makings.expect(Expected(str(scene.place / name), "main", 1, True, False, True, now_ns[0]))
+    scene.makings.settle(1)
+    (scene.place / "second").touch()
+    now_ns[0] += makings_of_overlay._DELAY_NS + 1
+    scene.makings.settle(1)
+    (scene.place / "first").touch()
+
+    assert scene.taken() == [("lent", "second")]
 
 
 def test_call_that_is_not_over_is_waited_for(scene: Scene) -> None:

@@ -103,6 +103,14 @@ def test_who_asks_for_a_ring_is_told() -> None:
     assert heard_while(lambda: libc_call(425, 0, 0)) == ["io_uring_setup"]
 
 
+def test_who_tells_a_ring_to_begin_is_told_and_who_waits_for_it_is_not() -> None:
+    def act() -> None:
+        libc_call(426, -1, 1, 0, 0, 0, 0)
+        libc_call(426, -1, 0, 1, 1, 0, 0)
+
+    assert heard_while(act) == ["io_uring_enter"]
+
+
 def test_what_is_common_is_not_told(tmp_path: Path) -> None:
     def act() -> None:
         (tmp_path / "new").write_text("new")

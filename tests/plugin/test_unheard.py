@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from capabilities import mount_namespace, rings
+from capabilities import mount_namespace
 from project import MakeProject, write_files
 
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
@@ -188,29 +188,3 @@ def test_what_a_child_did_is_named_also_where_it_took_the_right_to_read_it(
     assert (result.status, result.changes) == (1, {}), result.words
     told = {(touch["operation"], touch["path"].partition("/home/")[2]) for touch in result.touches}
     assert told == {("removed", ".chat/sessions/a.json"), ("metadata", locked)}
-
-
-RING = "import ctypes; assert ctypes.CDLL(None).syscall(425, 4, ctypes.create_string_buffer(120)) >= 0"
-RINGS = IMPORTS + (
-    f"RING = {RING!r}\n\ndef test_asks_by_a_child():\n    subprocess.run([sys.executable, '-c', RING], check=True)\n\n"
-    "def test_asks():\n    exec(RING)\n"
-)
-
-
-@pytest.mark.skipif(not rings(), reason="the kernel gives no ring here")
-@pytest.mark.parametrize(("workers", "asker"), [((), "-m pytest"), (("-n", "1"), "")], ids=["bare", "n1"])
-def test_who_asks_for_a_ring_is_noted_and_the_run_is_green(
-    make_project: MakeProject, workers: tuple[str, ...], asker: str
-) -> None:
-    result = make_project({"test_it.py": RINGS}).run(*workers)
-
-    assert (result.status, result.touches) == (0, []), result.words
-    (note,) = [note for note in result.report["notes"] if "io_uring" in note]
-    assert "create_string_buffer(120)) >= 0', started by test_it.py::test_asks_by_a_child" in note
-    assert asker in note
-
-
-def test_without_a_ring_there_is_no_note(make_project: MakeProject) -> None:
-    result = make_project({"test_it.py": "def test_it():\n    pass\n"}).run()
-
-    assert [note for note in result.report["notes"] if "io_uring" in note] == []

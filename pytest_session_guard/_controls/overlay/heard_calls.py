@@ -117,8 +117,9 @@ def last_name_of(notification: seccomp.Notification) -> str:
 
 
 def only_reads(notification: seccomp.Notification) -> bool:
-    """Whether a call opens something to be read, where the filter could not see that: its flags lie in memory."""
-    return notification.name == "openat2" and not _how_of_openat2(notification) & _TO_WRITE
+    """Whether a call opens something to be read, where the filter could not see that: its flags lie in memory, or in a ring."""
+    flags = _flags_of_open(notification)
+    return flags is not None and not flags & _TO_WRITE
 
 
 def leaves_what_is_there(notification: seccomp.Notification) -> bool:
@@ -155,6 +156,8 @@ def _flags_of_open(notification: seccomp.Notification) -> int | None:
 def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
     directory, place = spot
     thread, arguments = notification.thread, notification.arguments
+    if notification.path:
+        return notification.path
     if place is None:
         return os.readlink(f"/proc/{thread}/fd/{_descriptor(arguments[directory or 0])}")
     name = _name_at(notification, place)

@@ -154,17 +154,19 @@ class Keeper:
         else:
             raise OSError(errno.EBUSY, "another process of the run is watched")
 
-    def listen(self, listener: int) -> None:
+    def listen(self, listener: int, heard: tuple[str, ...]) -> None:
         """Hear calls from now on.
 
         :param listener: see `seccomp.listen`; taken over.
+        :param heard: the calls of `seccomp.ON_DEMAND` among them.
         """
+        self.heard = heard
         custody = Custody(self.pristine.holds, self.missing_roots, self.may_be_known)
-        self.ear = Ear(listener, lambda: self.plan, self.label_of, self.attend, custody)
+        self.ear = Ear(listener, lambda: self.plan, self.label_of, self.attend, custody, heard)
 
     def may_be_known(self, path: str, identity: Identity) -> bool:
         """Whether the run made, or may have made, an object in a shared place."""
-        # What a ring is told to make is not heard of.
+        # Of what some rings are told to make nobody hears.
         return self.ear is None or bool(self.ear.rings.askers()) or self.ear.makings.is_known(path, identity)
 
     def forget_door(self) -> None:

@@ -24,6 +24,8 @@ from ..._host.makers import Openers
 
 # Between being heard and the system call's end lie microseconds; a descheduled process may need longer.
 _WINDOW_NS: Final = 2_000_000_000
+# What a ring is told to do other threads of the kernel do while its own goes on.
+_DELAY_NS: Final = 20_000_000
 _TAKEN_AT_ONCE: Final = 50
 
 
@@ -62,6 +64,7 @@ class Expected:
     :param label: of the stack that the thread stands in.
     :param fails_on_any: the call fails where anything is there by then.
     :param followed: the thread will be held at the end of the call.
+    :param by_ring: it tells a ring to make it.
     """
 
     path: str
@@ -69,12 +72,21 @@ class Expected:
     thread: int
     fails_on_any: bool
     followed: bool
+    by_ring: bool = False
     heard_ns: int = field(default_factory=stamp_clock_ns)
 
     def is_just_made(self, seen: Sight) -> bool:
         """Whether an object was born while the call may have been made."""
         born_ns = seen.ctime_ns if seen.identity.birth_ns is None else seen.identity.birth_ns
         return self.heard_ns - grain_ns(born_ns) <= born_ns <= self.heard_ns + _WINDOW_NS
+
+    def is_over(self, heard: int) -> bool:
+        """Whether a call that is not followed has come to its end.
+
+        :param heard: a thread that is heard again.
+        """
+        is_next = self.thread == heard and not (self.by_ring and stamp_clock_ns() <= self.heard_ns + _DELAY_NS)
+        return is_next or self.is_late()
 
     def is_late(self) -> bool:
         """Whether the call would have come to its end by now."""
@@ -171,7 +183,7 @@ class Makings:
         seen = [(expected, _look(expected.path)) for expected in unfollowed]
         self._hear_of_arrivals()
         for expected, sight in seen:
-            is_over = expected.thread == heard or expected.is_late()
+            is_over = expected.is_over(heard)
             if sight is not None and (is_over or expected.path in self._came):
                 self._known.add(sight.identity)
                 self._found_one(expected, sight, is_known=False)

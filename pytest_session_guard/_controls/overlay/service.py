@@ -269,8 +269,7 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             send_stack(keeper, channel, keeper.resume(request["label"], plan, request["alone"], *descriptors))
         case "listen":
             if descriptors:
-                keeper.listen(os.dup(descriptors[0]))
-                keeper.heard = tuple(request["heard"])
+                keeper.listen(os.dup(descriptors[0]), tuple(request["heard"]))
             channel.send({"heard": keeper.heard}, [] if keeper.ear is None else [keeper.ear.counter.fd])
         case "hold" | "let go" as wish:
             keeper.mind_door(request["pid"], None if wish == "let go" else descriptors[0])

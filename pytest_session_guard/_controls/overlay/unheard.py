@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import astuple
 from typing import Final
@@ -35,7 +35,7 @@ from .heard_calls import (
 from .hearing import Counter
 from .layout import OverlayPlan
 from .makings import Expected, Making, Makings
-from .rings import NAMES_A_RING, Rings
+from .rings import NAMES_A_RING, TELLS_A_RING, Rings
 
 # More than these from one stack between two looks are counted, and not written down.
 KEPT_AT_MOST: Final = 1000
@@ -78,7 +78,8 @@ class Ear:
     :param ending: told of each thread that is about to end its process, green, or alone (then `True`), and its process with it
         only if it has no other.
     :param custody: knows what must stay although it could be changed.
-    :ivar rings: who asked for one.
+    :param heard: the calls of `seccomp.ON_DEMAND` that are heard.
+    :ivar rings: what they are told to do.
     """
 
     def __init__(
@@ -88,11 +89,12 @@ class Ear:
         label_of: Callable[[int], str],
         ending: Callable[[int, bool], None],
         custody: Custody,
+        heard: Collection[str] = (),
     ) -> None:
         self.listener = listener
         self._ending = ending
         self._custody = custody
-        self.rings = Rings()
+        self.rings = Rings(heard)
         self.counter = Counter()
         self.makings = Makings()
         self.ends = CallEnds()
@@ -111,10 +113,18 @@ class Ear:
             if notification.name in _ENDS:
                 self._ending(notification.thread, _ENDS[notification.name])
             elif notification.name == NAMES_A_RING:
-                self.rings.note(notification.thread)
+                self.rings.set_up(notification)
+            elif notification.name == TELLS_A_RING:
+                # Whatever a ring is told in one call is refused as a whole: none of it has been taken by then, and the kernel
+                # has no word for a part of it.
+                told = self.rings.told(notification)
+                refused = self._refuses(told)
+                for one in told if not refused else ():
+                    with suppress(OSError):
+                        self._consider(one)
             else:
-                refused = self._refuses(notification)
-                if not refused and notification.name not in seccomp.WRITES | seccomp.CREATIONS:
+                refused = self._refuses([notification])
+                if not refused:
                     self._consider(notification)
         except Exception:
             # Mostly it ended while we looked, or is another user's. Whatever it is: nobody else could let the call go on,
@@ -133,45 +143,50 @@ class Ear:
         except OSError:
             pass  # killed meanwhile: nobody waits for the answer
 
-    def _refuses(self, notification: seccomp.Notification) -> bool:
-        """Whether a call would hurt what is in custody; then it is written down."""
+    def _refuses(self, calls: Iterable[seccomp.Notification]) -> bool:
+        """Whether one of these calls, which are made together, would hurt what is in custody; then it is written down."""
         if not self._custody.follow(self._plan()):
             return False
-        to_write = notification.name in seccomp.WRITES
-        if only_reads(notification):
-            return False
-        every = paths_of(notification)
-        # Where the last name is taken the kernel says so, and nothing is changed.
-        paths = every[:-1] if leaves_what_is_there(notification) else every
-        if to_write:
-            paths = [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
-        is_making = makes(notification)
-        barred = every[-1] if is_making and self._custody.barred(notification.thread, every[-1]) else ""
-        held = self._custody.held(notification.thread, paths, to_write) or barred
-        if not held or not seccomp.still_waits(self.listener, notification):
+        makings = []
+        for call in calls:
+            try:
+                every = [] if only_reads(call) else paths_of(call)
+                is_making = bool(every) and makes(call)
+            except OSError:
+                continue  # the kernel will not find it either, or it ended while we looked
+            held = self._held(call, every, is_making)
+            if held and seccomp.still_waits(self.listener, call):
+                other = next((path for path in _hurt_by(call, every) if path != held), "")
+                self._write_down(call, held, other, refused=True)
+                return True
             if is_making and not held:
-                self._note_making(notification, *every)
-            return False
-        other = next((path for path in paths if path != held), "")
-        self._write_down(notification, held, other, refused=True)
-        return True
+                makings.append((call, every))
+        for call, every in makings:
+            with suppress(OSError):
+                self._note_making(call, every)
+        return False
 
-    def _note_making(self, notification: seccomp.Notification, *paths: str) -> None:
+    def _held(self, call: seccomp.Notification, every: list[str], is_making: bool) -> str:
+        """The path at which a call would hurt what is in custody, or bring about what must not be; ``""`` where it does neither."""
+        barred = every[-1] if is_making and self._custody.barred(call.thread, every[-1]) else ""
+        return self._custody.held(call.thread, _hurt_by(call, every), call.name in seccomp.WRITES) or barred
+
+    def _note_making(self, call: seccomp.Notification, every: list[str]) -> None:
         """Remember what is about to come to be in a shared place."""
-        thread, source, path = notification.thread, paths[0], paths[-1]
+        thread, source, path = call.thread, every[0], every[-1]
         if not self._custody.is_shared(path):
             return
         label = self._label_of(thread)
-        if len(paths) > 1 and operation_of(notification) == "rename" and self._custody.is_shared(source):
+        if len(every) > 1 and operation_of(call) == "rename" and self._custody.is_shared(source):
             self.makings.note(Making("moved", path, source), label, thread)
-        elif len(paths) > 1 and not links_descriptor(notification):
+        elif len(every) > 1 and not links_descriptor(call):
             seen = look(f"/proc/{thread}/root{source}")
             making = Making("named", path, source, seen.identity, stat.S_ISDIR(seen.mode))
             remember = self.makings.note if self._custody.is_shared(source) else self.makings.bring
             remember(making, label, thread)
         elif not os.path.lexists(path):
-            is_exclusive = leaves_what_is_there(notification)
-            self.makings.expect(Expected(path, label, thread, is_exclusive, self._follows(notification)))
+            is_followed = not call.by_ring and self._follows(call)
+            self.makings.expect(Expected(path, label, thread, leaves_what_is_there(call), is_followed, call.by_ring))
         else:
             return
         self.counter.count_making()
@@ -197,6 +212,8 @@ class Ear:
                 self.makings.finish(thread, answer)
 
     def _consider(self, notification: seccomp.Notification) -> None:
+        if notification.name in seccomp.WRITES | seccomp.CREATIONS:
+            return  # what comes of it is seen in a layer
         operation = operation_of(notification)
         if operation == "remove" and not self._may_be_root(notification):
             return
@@ -261,3 +278,11 @@ class Ear:
 
 def _lies_in(path: str, place: str) -> bool:
     return path == place or path.startswith(place.rstrip("/") + "/")
+
+
+def _hurt_by(call: seccomp.Notification, every: list[str]) -> list[str]:
+    """The paths at which a call may hurt what is there; where the last name is taken the kernel says so to some."""
+    paths = every[:-1] if every and leaves_what_is_there(call) else every
+    if call.name in seccomp.WRITES:
+        return [os.path.realpath(path) if os.path.islink(path) else path for path in paths]
+    return paths

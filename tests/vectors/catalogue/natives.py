@@ -45,8 +45,10 @@ def library(s: Scene) -> ctypes.CDLL:
     """The compiled ``hurt.c``."""
     found = ctypes.CDLL(str(s.tmp / "hurt.so"))
     found.ring_make.restype = ctypes.c_void_p
-    found.ring_unlink.argtypes = found.ring_truncate.argtypes = [ctypes.c_void_p, ctypes.c_char_p]
-    found.ring_link.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]
+    for name in ("unlink", "truncate", "mkdir", "setxattr"):
+        getattr(found, f"ring_{name}").argtypes = [ctypes.c_void_p, ctypes.c_char_p]
+    for name in ("link", "rename", "symlink"):
+        getattr(found, f"ring_{name}").argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p]
     return found
 
 
@@ -249,15 +251,51 @@ def io_uring_open_truncate(s: Scene) -> None:
     rings.ring_truncate(rings.ring_make(0), bytes(s.notes))
 
 
+@vector("native", setup=build_library, needs=("gcc", "io_uring"))
+def io_uring_link_out(s: Scene) -> None:
+    rings = library(s)
+    rings.ring_link(rings.ring_make(0), bytes(s.notes), bytes(s.tmp / "twin"))
+
+
+@vector("native", setup=build_library, needs=("gcc", "io_uring"))
+def io_uring_rename_out(s: Scene) -> None:
+    rings = library(s)
+    rings.ring_rename(rings.ring_make(0), bytes(s.notes), bytes(s.tmp / "taken"))
+
+
+@vector("native", setup=build_library, needs=("gcc", "io_uring"))
+def io_uring_rename_within(s: Scene) -> None:
+    rings = library(s)
+    rings.ring_rename(rings.ring_make(0), bytes(s.notes), bytes(s.data))
+
+
+@vector("native", setup=build_library, needs=("gcc", "io_uring"))
+def io_uring_mkdir(s: Scene) -> None:
+    rings = library(s)
+    rings.ring_mkdir(rings.ring_make(0), bytes(s.prot / "new"))
+
+
+@vector("native", setup=build_library, needs=("gcc", "io_uring"))
+def io_uring_symlink(s: Scene) -> None:
+    rings = library(s)
+    rings.ring_symlink(rings.ring_make(0), b"notes.txt", bytes(s.prot / "new"))
+
+
+@vector("native", setup=build_library, needs=("gcc", "io_uring", "xattr"))
+def io_uring_setxattr(s: Scene) -> None:
+    rings = library(s)
+    rings.ring_setxattr(rings.ring_make(0), bytes(s.notes))
+
+
 @vector(
     "native",
     setup=build_library,
     needs=("gcc", "io_uring"),
-    beyond="what a ring is told to do passes no filter, so nobody hears of it; the link is refused, a note says who has rings",
+    beyond="a thread of the kernel takes what this ring is told, without a call; the link is refused, a note says who has the ring",
 )
-def io_uring_link_out(s: Scene) -> None:
+def io_uring_polled_link_out(s: Scene) -> None:
     rings = library(s)
-    rings.ring_link(rings.ring_make(0), bytes(s.notes), bytes(s.tmp / "twin"))
+    rings.ring_link(rings.ring_make(1), bytes(s.notes), bytes(s.tmp / "twin"))
 
 
 @vector("native", setup=build_library, needs=("gcc", "io_uring"))

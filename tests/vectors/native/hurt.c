@@ -150,3 +150,45 @@ void ring_truncate(struct ring *ring, const char *path) {
     entry.open_flags = O_WRONLY | O_TRUNC;
     if (ring != NULL) submit(ring, entry);
 }
+
+void ring_rename(struct ring *ring, const char *from, const char *to) {
+    struct io_uring_sqe entry;
+    memset(&entry, 0, sizeof entry);
+    entry.opcode = IORING_OP_RENAMEAT;
+    entry.fd = AT_FDCWD;
+    entry.addr = (uint64_t)(uintptr_t)from;
+    entry.len = (uint32_t)AT_FDCWD;
+    entry.addr2 = (uint64_t)(uintptr_t)to;
+    if (ring != NULL) submit(ring, entry);
+}
+
+void ring_mkdir(struct ring *ring, const char *path) {
+    struct io_uring_sqe entry;
+    memset(&entry, 0, sizeof entry);
+    entry.opcode = IORING_OP_MKDIRAT;
+    entry.fd = AT_FDCWD;
+    entry.addr = (uint64_t)(uintptr_t)path;
+    entry.len = 0700;
+    if (ring != NULL) submit(ring, entry);
+}
+
+void ring_symlink(struct ring *ring, const char *target, const char *path) {
+    struct io_uring_sqe entry;
+    memset(&entry, 0, sizeof entry);
+    entry.opcode = IORING_OP_SYMLINKAT;
+    entry.fd = AT_FDCWD;
+    entry.addr = (uint64_t)(uintptr_t)target;
+    entry.addr2 = (uint64_t)(uintptr_t)path;
+    if (ring != NULL) submit(ring, entry);
+}
+
+void ring_setxattr(struct ring *ring, const char *path) {
+    struct io_uring_sqe entry;
+    memset(&entry, 0, sizeof entry);
+    entry.opcode = IORING_OP_SETXATTR;
+    entry.addr = (uint64_t)(uintptr_t)"user.mood";
+    entry.addr2 = (uint64_t)(uintptr_t)"bad";
+    entry.len = 3;
+    entry.addr3 = (uint64_t)(uintptr_t)path;
+    if (ring != NULL) submit(ring, entry);
+}
