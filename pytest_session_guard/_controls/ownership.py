@@ -2,8 +2,9 @@
 
 The hook is asked before a creation happens, so the new object's identity is not known yet. The intent goes to the journal
 at once; the object is looked at a moment later (at the next touch, or at the end of the test) and counts as ours only when
-its birth lies between the intent and a short while after, and nothing else came to its name meanwhile. What cannot be
-settled so is not ours: it is kept, and named.
+its birth lies between the intent and a short while after, and nothing else came to its name meanwhile. Where others may be
+at work, the kernel must have told that it was this process that made it. What cannot be settled so is not ours: where it may
+be, the run may change it; it is kept, and named.
 """
 
 from __future__ import annotations
@@ -56,16 +57,19 @@ class Ownership:
         self._arrivals = arrivals or Arrivals(lambda path: False)
         # How many objects had each name that is pending since it was announced; one that was moved there counts as a second.
         self._came: dict[str, int] = {}
-        self._pending: dict[str, tuple[int, bool]] = {}
+        # When it was announced, whether as a directory, and whether nothing but the kernel's word makes it ours.
+        self._pending: dict[str, tuple[int, bool, bool]] = {}
         # No locks: a child that is forked while another thread holds one could never take it again.
         self._leaving: deque[tuple[str, str]] = deque()
         # By device and inode number, because most objects that are asked about are strangers and this tells fast; several,
         # because numbers come again. Each identity with the count of paths at which it is known.
         self._by_number: dict[tuple[int, int], dict[Identity, int]] = {}
         self.paths: dict[str, Identity] = {}
-        # What another process made at the very moment when it was announced here: one of the run's, or a stranger. It may be
-        # changed, as what is about to be made may; only who made it may claim it.
+        # What came to a name at the very moment when it was announced, made by another process (one of the run's, or a
+        # stranger) or by nobody knows whom. It may be changed, as what is about to be made may; only who made it may claim it.
         self._lent: dict[tuple[int, int], Identity] = {}
+        # Those of which nobody tells who made them, by the names that they have: they stay, and are named.
+        self.lent: dict[str, Identity] = {}
         # Announced by other processes of the run, and never recorded: killed in between, or not theirs after all.
         self.uncertain: set[str] = set()
 
@@ -77,9 +81,9 @@ class Ownership:
         # What was announced before is there by now: recorded at once, a kill leaves only the last one uncertain.
         self.settle()
         self._came.pop(path, None)
-        self._arrivals.expect(path)
+        needs_word = self._arrivals.expect(path)
         self._journal({"kind": "intent", "path": path, "directory": directory})
-        self._pending[path] = (stamp_clock_ns(), directory)
+        self._pending[path] = (stamp_clock_ns(), directory, needs_word)
 
     @property
     def is_settled(self) -> bool:
@@ -101,9 +105,12 @@ class Ownership:
         intents = list(self._pending.items())
         # Looked at first: what has taken its place by then is told of in any case.
         seen = {path: _look(path) for path, _ in intents}
-        for path, moved in self._arrivals.take():
-            if path in self._pending:
-                self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
+        self._hear()
+        awaited = [path for path in seen if seen[path] is not None and self._arrivals.is_awaited(path)]
+        if awaited:
+            for path in awaited:
+                self._arrivals.catch_up(path)
+            self._hear()
         for path, intent in intents:
             if self._settle_one(path, seen[path], *intent) and self._pending.get(path) is intent:
                 self._pending.pop(path, None)
@@ -111,8 +118,18 @@ class Ownership:
                 self._arrivals.forget(path)
         self._settle_leaving()
 
+    def _hear(self) -> None:
+        for path, moved in self._arrivals.take():
+            if path in self._pending:
+                self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
+
     def _settle_one(
-        self, path: str, seen: tuple[os.stat_result, Identity] | None, intended_ns: int, directory: bool
+        self,
+        path: str,
+        seen: tuple[os.stat_result, Identity] | None,
+        intended_ns: int,
+        directory: bool,
+        needs_word: bool,
     ) -> bool:
         """Claim the object if it is there and ours; the answer is whether that is settled."""
         if seen is None:
@@ -132,7 +149,10 @@ class Ownership:
                 # run may write to it, as what it was about to make; the proof for a removal is left out.
                 identity = identity._replace(handle=None)
             if self._arrivals.is_by_another(path):
-                self._lent[found.st_dev, found.st_ino] = identity
+                self.lend(identity)
+                return True
+            if needs_word and not self._arrivals.is_by_us(path):
+                self.lend(identity, path)
                 return True
         self.claim(path, identity, stat.S_ISDIR(found.st_mode) or directory)
         return True
@@ -145,7 +165,22 @@ class Ownership:
         self._journal({"kind": "created", "path": path, "identity": identity.to_json(), "directory": directory})
         self._remember(path, identity)
 
+    def lend(self, identity: Identity, path: str = "") -> None:
+        """Let an object be changed that came to be when it was announced, though nobody tells that the run made it.
+
+        It is neither claimed nor removed, unless it is tagged.
+
+        :param path: where it stands, to have it named at the end, and known to the run's other processes; left out where
+            another process is known to have made it, whose affair that is.
+        :raises LedgerError: it could not be written down.
+        """
+        if path:
+            self._journal({"kind": "lent", "path": path, "identity": identity.to_json()})
+            self.lent[path] = identity
+        self._lent[identity.device, identity.inode] = identity
+
     def _remember(self, path: str, identity: Identity) -> None:
+        self.lent.pop(path, None)
         if self.paths.get(path) == identity:
             return
         self.forget(path)
@@ -153,12 +188,12 @@ class Ownership:
         self.paths[path] = identity
 
     def moved(self, source: str, target: str) -> None:
-        """Write down that one of our own is about to be renamed, with all that lies below it."""
+        """Write down that one of our own, or one that is lent, is about to be renamed, with all that lies below it."""
         self._journal({"kind": "moved", "path": source, "to": target})
         self._leaving.append((source, target))
 
     def removed(self, path: str) -> None:
-        """Write down that one of our own is about to be removed."""
+        """Write down that one of our own, or one that is lent, is about to be removed."""
         self._journal({"kind": "removed", "path": path})
         self._leaving.append((path, ""))
 
@@ -169,12 +204,15 @@ class Ownership:
                 path, target = self._leaving.popleft()
             except IndexError:
                 return  # another thread took the last one
-            if self._stands(path, self.paths.get(path)):
+            if self._stands(path, self._known_at(path)):
                 continue
             if target:
                 self._rename(path, target)
             else:
                 self.forget(path)
+
+    def _known_at(self, path: str) -> Identity | None:
+        return self.paths.get(path) or self.lent.get(path)
 
     def _stands(self, path: str, known: Identity | None) -> bool:
         """Whether the object at ``path`` is the known one, as far as anybody can tell."""
@@ -189,11 +227,12 @@ class Ownership:
     def _rename(self, source: str, target: str) -> None:
         # Two names may have been exchanged (`renameat2`): then what stood at the target stands at the source now, and is
         # ours as before.
-        exchanged = self._stands(source, self.paths.get(target))
+        exchanged = self._stands(source, self._known_at(target))
         moves = [(path, target + path[len(source) :]) for path in self._inside(source)]
         if exchanged:
             moves += [(path, source + path[len(target) :]) for path in self._inside(target)]
         known = {path: identity for path, _ in moves if (identity := self.paths.get(path)) is not None}
+        lent = {path: identity for path, _ in moves if (identity := self.lent.pop(path, None)) is not None}
         for identity in known.values():
             self._count(identity)  # at no moment unknown to another thread
         for path in known:
@@ -201,14 +240,19 @@ class Ownership:
         for path, now in moves:
             if path in known:
                 self._remember(now, known[path])
+            elif path in lent:
+                self.forget(now)
+                self.lent[now] = lent[path]
         for identity in known.values():
             self._discount(identity)
 
     def _inside(self, top: str) -> list[str]:
-        return [path for path in list(self.paths) if path == top or path.startswith(top + "/")]
+        names = {**self.paths, **self.lent} if self.lent else self.paths
+        return [path for path in list(names) if path == top or path.startswith(top + "/")]
 
     def forget(self, path: str) -> None:
         """Forget a path without a record, and its object unless that is known at another path too (hard links)."""
+        self.lent.pop(path, None)
         identity = self.paths.pop(path, None)
         if identity is not None:
             self._discount(identity)
@@ -240,19 +284,34 @@ class Ownership:
             return True
         if not ask_others:
             return False
+        if self._may_change(path, found):
+            return True
         self.learn(self._others())
         return self._knows(path, found) or self._may_change(path, found)
 
-    def lend(self, identity: Identity) -> None:
-        """Let the run change what another process may have made; it is not the run's."""
-        self._lent[identity.device, identity.inode] = identity
+    def follows(self, path: str, found: os.stat_result) -> bool:
+        """Whether a rename or a removal of the object at ``path`` is to be written down: it is the run's, or listed as lent."""
+        if self.owns(path, found):
+            return True
+        known = self.lent.get(path)
+        return known is not None and identity_from_stat(path, found).is_same_object(known) is not False
+
+    def named(self, path: str, identity: Identity) -> None:
+        """Write down that what is followed gets a further name (a hard link).
+
+        :raises LedgerError: it could not be written down.
+        """
+        if self.is_own(identity) is False:
+            self.lend(identity, path)
+        else:
+            self.claim(path, identity)
 
     def is_lent(self, identity: Identity) -> bool:
-        """Whether another process made it at the very moment when it was announced here."""
+        """Whether it came to a name when that was announced here, and nobody tells that this process made it."""
         return self._lent.get((identity.device, identity.inode)) == identity
 
     def _may_change(self, path: str, found: os.stat_result) -> bool:
-        """Whether it came to a name that was announced here, from a process that may be another one of the run."""
+        """Whether it came to a name that was announced, perhaps by the run's doing."""
         lent = self._lent.get((found.st_dev, found.st_ino))
         return lent is not None and identity_from_stat(path, found).is_same_object(lent) is not False
 
@@ -283,6 +342,8 @@ class Ownership:
                     if self._leaving:
                         self._settle_leaving()  # else what left the path before takes the new object along
                     self._remember(path, Identity.parse(identity))
+                case {"kind": "lent", "path": str() as path, "identity": identity}:
+                    self._learn_lent(path, Identity.parse(identity))
                 case {"kind": "moved", "path": str() as source, "to": str() as target}:
                     self._leaving.append((source, target))
                 case {"kind": "removed", "path": str() as path}:
@@ -290,3 +351,11 @@ class Ownership:
                 case {"kind": "removed", "paths": [*paths]}:
                     self._leaving += [(path, "") for path in paths]
         self._settle_leaving()
+
+    def _learn_lent(self, path: str, identity: Identity) -> None:
+        self.uncertain.discard(path)
+        if self._leaving:
+            self._settle_leaving()
+        self._lent[identity.device, identity.inode] = identity
+        if self.is_own(identity) is not True:
+            self.lent[path] = identity

@@ -13,6 +13,10 @@ from pytest_session_guard._core.records import BIRTH_GOES_BACK, Identity
 from pytest_session_guard._core.values import dataclass
 
 NOT_RECORDED = "its creation by this run is not recorded"
+NOT_TOLD = (
+    "nothing here tells whether the run made it or another program did, so it is left to you; what is tagged "
+    "(session_guard_tag, session_guard.artifact) goes with the run"
+)
 ANOTHER_OBJECT = "another object stands there now"
 NOT_TELLABLE = "neither a birth time nor a file handle tells it from a later object with the same number"
 OLDER_THAN_RUN = "its {what} time is before the start of the run"
@@ -36,6 +40,8 @@ class Fact(NamedTuple):
     :param entries: names in a directory; ``None`` when they cannot be listed.
     :param recorded: the ledger has the creation of an object at this path, or of this object at another path.
     :param tagged: the object carries this run's marker.
+    :param lent: it is the object that came to this path when the run had announced it, and nobody tells who made it;
+        ``None`` where there was none.
     :param same_object: it is the recorded object; ``None`` when nothing can tell.
     :param start_ns: the run's start by the clock of this file system.
     :param ctime_ns: the time of its last change of any kind, which cannot be set from outside.
@@ -51,6 +57,7 @@ class Fact(NamedTuple):
     entries: frozenset[str] | None = frozenset()
     recorded: bool = False
     tagged: bool = False
+    lent: bool | None = None
     same_object: bool | None = None
     mtime_ns: int = 0
     ctime_ns: int = 0
@@ -94,7 +101,7 @@ def missing_proof(fact: Fact) -> str:
     if fact.foreign_on_way:
         return ANOTHER_USER
     if not (fact.recorded or fact.tagged):
-        return NOT_RECORDED
+        return {None: NOT_RECORDED, True: NOT_TOLD, False: ANOTHER_OBJECT}[fact.lent]
     if not fact.tagged and fact.same_object is not True:
         return NOT_TELLABLE if fact.same_object is None else ANOTHER_OBJECT
     return _missing_time_proof(fact)

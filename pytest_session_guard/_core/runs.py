@@ -109,6 +109,7 @@ class RecordedArtifacts:
 
     def __init__(self, records: Iterable[Mapping[str, Any]]) -> None:
         self.paths: dict[str, Identity] = {}
+        self.lent: dict[str, Identity] = {}
         self.announced: set[str] = set()
         self._by_number: dict[tuple[int, int], set[Identity]] = {}
         for record in records:
@@ -121,19 +122,21 @@ class RecordedArtifacts:
             case {"kind": "created", "path": str() as path, "identity": identity}:
                 found = self.paths[path] = Identity.parse(identity)
                 self._by_number.setdefault((found.device, found.inode), set()).add(found)
+            case {"kind": "lent", "path": str() as path, "identity": identity}:
+                self.lent[path] = Identity.parse(identity)
             case {"kind": "moved", "path": str() as source, "to": str() as target}:
                 self._move(source, target)
 
     def _move(self, source: str, target: str) -> None:
         # The old names stay as well: the rename was written down before it happened, and may not have.
-        inside = [path for path in self.paths if path == source or path.startswith(source + "/")]
-        for path in inside:
-            self.paths[target + path[len(source) :]] = self.paths[path]
+        for known in (self.paths, self.lent):
+            for path in [path for path in known if path == source or path.startswith(source + "/")]:
+                known[target + path[len(source) :]] = known[path]
 
     @property
     def candidates(self) -> list[str]:
         """Every path at which something of the run's may stand."""
-        return sorted({*self.paths, *self.announced})
+        return sorted({*self.paths, *self.lent, *self.announced})
 
     def is_own(self, identity: Identity) -> bool | None:
         """Whether the run made this very object; ``None`` when nothing tells it from a later one with its number."""

@@ -16,6 +16,7 @@ from typing import Any, Final
 AT_FDCWD: Final = -100
 AT_EMPTY_PATH: Final = 0x1000
 MAX_BYTES: Final = 128  # MAX_HANDLE_SZ
+AT_HANDLE_FID: Final = 0x200  # Linux 6.5: also where nothing could be opened by the handle
 _HEAD: Final = struct.Struct("=Ii")  # struct file_handle: the number of bytes, and the file system's type of handle
 
 # Handles of the general kinds: inode number and generation, of 4 and 4 bytes, and of 8 and 4.
@@ -33,21 +34,41 @@ def file_handle(path: str | bytes | int, dir_fd: int | None = None) -> str | Non
 
     :returns: its type and bytes in hexadecimal, or ``None`` where the file system gives none, or one without a generation.
     """
+    if isinstance(path, int):
+        return _with_generation(_ask(path, b"", AT_EMPTY_PATH))
+    return _with_generation(_ask(AT_FDCWD if dir_fd is None else dir_fd, _fsencode(path), 0))
+
+
+def _with_generation(found: tuple[int, bytes] | None) -> str | None:
+    return None if found is None or lacks_generation(*found) else in_words(*found)
+
+
+def reported_handle(path: str) -> str | None:
+    """The handle by which the kernel names an object that it reports of (fanotify), while it is there.
+
+    :returns: as `file_handle` gives it, also without a generation; ``None`` where there is none.
+    """
+    name = _fsencode(path)
+    found = _ask(AT_FDCWD, name, 0) or _ask(AT_FDCWD, name, AT_HANDLE_FID)
+    return None if found is None else in_words(*found)
+
+
+def in_words(kind: int, content: bytes) -> str:
+    """A handle as a word."""
+    return f"{kind:x}-{content.hex()}"
+
+
+def _ask(start: int, name: bytes, flags: int) -> tuple[int, bytes] | None:
     call = _name_to_handle_at()
     if call is None:
         return None
     function, make_buffer, make_int = call
     buffer, mount = make_buffer(), make_int()
     _HEAD.pack_into(buffer, 0, MAX_BYTES, 0)
-    if isinstance(path, int):
-        start, name, flags = path, b"", AT_EMPTY_PATH
-    else:
-        start, name, flags = AT_FDCWD if dir_fd is None else dir_fd, _fsencode(path), 0
     if function(start, name, buffer, mount, flags) != 0:
         return None
     size, kind = _HEAD.unpack_from(buffer, 0)
-    content = bytes(buffer.raw[_HEAD.size : _HEAD.size + size])
-    return None if lacks_generation(kind, content) else f"{kind:x}-{content.hex()}"
+    return kind, bytes(buffer.raw[_HEAD.size : _HEAD.size + size])
 
 
 def lacks_generation(kind: int, content: bytes) -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import os
 import select
 from collections.abc import Callable
 from typing import Final
 
 from pytest_session_guard._host import syscalls
+from pytest_session_guard._host.fsops import keep_clear_of_low_numbers
 
 _MODIFY, _ATTRIB, _MOVED, _CREATE, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x2, 0x4, 0xC0, 0x100, 0x200, 0x400, 0x800
 _HAPPENINGS: Final = _MODIFY | _ATTRIB | _MOVED | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
-_HIGH: Final = 500
 _CHUNK_BYTES: Final = 1 << 16
 
 
@@ -22,12 +22,18 @@ class Told:
 
     :param fd: the descriptor, which is not used any more afterwards.
     :param link: what ``/proc`` says of it.
+    :raises OSError: ``/proc`` says something else, or nothing: then nobody could tell it later from another one of its number.
     """
 
     def __init__(self, fd: int, link: str) -> None:
-        # Tests close and reopen low numbers, and count them.
-        self._fd: int = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)
-        os.close(fd)
+        self._fd: int = keep_clear_of_low_numbers(fd)
+        try:
+            is_known = os.readlink(f"/proc/self/fd/{self._fd}") == link
+        except OSError:
+            is_known = False
+        if not is_known:
+            os.close(self._fd)
+            raise OSError(errno.ENOSYS, f"no word of {link} in /proc")
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         self._poll: Callable[[int], list[tuple[int, int]]] = poll.poll

@@ -13,7 +13,7 @@ from pytest_session_guard._controls.cleanup import Cleanup, Removed
 from pytest_session_guard._controls.markers import tag, write_json
 from pytest_session_guard._core.errors import DataChangedError, LedgerError, MarkerError, NotCreatedByRunError
 from pytest_session_guard._core.marking import MarkerFormat
-from pytest_session_guard._core.records import Touch, marker
+from pytest_session_guard._core.records import Identity, Touch, marker
 from pytest_session_guard._core.zones import compile_glob
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_of, resolve_missing
@@ -35,7 +35,7 @@ class ArtifactDesk:
         self.cleanup = cleanup
         self.is_private = is_private
         self.formats: tuple[MarkerFormat, ...] = ()
-        self._looked_at: set[str] = set()
+        self._looked_at: set[tuple[str, Identity]] = set()
 
     def record(self, path: str, nodeid: str) -> str:
         """Record and tag a file or directory that the run made.
@@ -57,25 +57,29 @@ class ArtifactDesk:
         run.ownership.settle()
         tagged = identity_of(real)
         # A tagged document is a new object, of which the ledger has heard: anything else has taken its place since.
-        if not is_own or run.ownership.is_own(tagged) is not False:
+        # One of which nobody tells who made it is the run's by this very word.
+        if not is_own or run.ownership.is_own(tagged) is not False or real in run.ownership.lent:
             run.ownership.claim(real, tagged, S_ISDIR(found.st_mode))
         return real
 
     def tag_matching(self, globs: Sequence[str], nodeid: str) -> None:
-        """Tag what this process made in shared places and a glob of ``session_guard_tag`` matches, each once.
+        """Tag what this process made in shared places, or may have, and a glob of ``session_guard_tag`` matches, each once.
 
         What cannot be tagged, or not without harm, stays as it is, and is named in the report.
         """
         run = self.run
         run.ownership.settle()
-        for path in sorted(set(run.ownership.paths) - self._looked_at):
-            self._looked_at.add(path)
+        known = {**run.ownership.lent, **run.ownership.paths}
+        for path, identity in sorted(known.items() - self._looked_at):
+            self._looked_at.add((path, identity))
             if run.policy.rule_for(path).zone != "shared" or not matches_any(path, globs) or not os.path.lexists(path):
                 continue
             try:
                 # What somebody put in its place meanwhile is not the run's to tag.
                 if run.ownership.owns(path, Raw.lstat(path), True):
                     self.record(path, nodeid)
+                    # A tagged document is a new object.
+                    self._looked_at.add((path, run.ownership.paths.get(path, identity)))
             except FileNotFoundError:
                 continue  # it went by itself
             except LedgerError:

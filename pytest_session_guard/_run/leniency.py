@@ -58,10 +58,10 @@ class Leniency:
         if source.found is None or not forbidden or run.contains(source.path) or run.contains(target.path):
             return
         number = source.found.st_dev, source.found.st_ino
-        if not run.ownership.owns(source.path, source.found):
+        if not run.ownership.follows(source.path, source.found):
             self._let_happen("renamed" if event == RENAME else "linked", source.path, target.path, number)
         elif event != RENAME:
-            run.ownership.claim(target.path, identity_from_stat(source.path, source.found))
+            run.ownership.named(target.path, identity_from_stat(source.path, source.found))
         elif source.rule.zone is Zone.PROTECTED:
             run.ownership.moved(source.path, target.path)  # in other zones the gate has told so
 

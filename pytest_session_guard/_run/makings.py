@@ -52,7 +52,7 @@ def take_in(run: GuardRun, *, of_all: bool = False) -> None:
         if identity in made or _is_own(run, making, identity):
             own.claim(path, identity, making.directory)
         elif making.kind == "lent":
-            own.lend(identity)
+            own.lend(identity, path)
 
 
 def _followed(run: GuardRun, makings: Sequence[Making]) -> tuple[dict[str, Making], dict[str, str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from pytest_session_guard._controls.cleanup import Removed
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_session_guard._run.session import SessionRun
 
 _SHOWN: Final = 3
+_SHOWN_KEPT: Final = 20
 
 
 def build_report(run: SessionRun, tests: Mapping[str, int], removed: Removed) -> Report:
@@ -79,6 +81,16 @@ def _uncertain(run: SessionRun) -> list[tuple[str, str]]:
     return [(path, reason) for path in there]
 
 
+def _kept_lines(kept: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What stays, and why; of many for one reason the first ones, and how many there are."""
+    for reason, count in Counter(reason for _, reason in kept).items():
+        paths = [path for path, why in kept if why == reason]
+        shown = paths if count <= _SHOWN_KEPT else paths[:_SHOWN]
+        yield from (f"session-guard kept {path!r}: {reason}" for path in shown)
+        if count > len(shown):
+            yield f"session-guard kept {count - len(shown)} more for the same reason; the report lists them"
+
+
 def closing_lines(run: SessionRun) -> list[str]:
     """What the user should know besides violations."""
     lines = []
@@ -86,7 +98,7 @@ def closing_lines(run: SessionRun) -> list[str]:
         own = [path for path in run.report.preserved if path in run.preserved]
         lines += preserved_lines(own, run.directory.run_id, run.places.rootdir) if own else []
     lines += lines_of_remote(run.remote, {name: layer.to_json() for name, layer in run.layers.items()})
-    lines += [f"session-guard kept {path!r}: {reason}" for path, reason in run.report.kept]
+    lines += _kept_lines(run.report.kept)
     lines += [f"session-guard: {note}" for note in run.leniency.not_put_back]
     if run.earlier is not None:
         lines += [f"session-guard: {headline(touch)}" for touch in run.earlier.asides]

@@ -53,7 +53,8 @@ def give_up(run: SessionRun, problem: Exception) -> Removed:
 
 def _kept(run: GuardRun, reason: str) -> Removed:
     """All artifacts in shared places as staying there, for one reason."""
-    shared = [path for path in run.ownership.paths if run.policy.rule_for(path).zone is Zone.SHARED]
+    known = {*run.ownership.paths, *run.ownership.lent}
+    shared = [path for path in known if run.policy.rule_for(path).zone is Zone.SHARED]
     return Removed(kept=tuple((path, reason) for path in sorted(shared) if os.path.lexists(path)))
 
 
@@ -68,7 +69,8 @@ def close(run: SessionRun) -> None:
         return  # its parent goes on, or the next run
     kept = dict(run.report.kept)
     run.ownership.settle()
-    late = any(path not in kept and run.policy.rule_for(path).zone is Zone.SHARED for path in run.ownership.paths)
+    known = (*run.ownership.paths, *run.ownership.lent)
+    late = any(path not in kept and run.policy.rule_for(path).zone is Zone.SHARED for path in known)
     if late or not run.is_told:
         kept |= dict(clear_shared(run, run.cleanup).kept)
     if late or not is_closed(run.directory.path):

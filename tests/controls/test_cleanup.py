@@ -114,7 +114,7 @@ def test_a_file_without_a_birth_time_stays_unless_it_carries_the_marker(scene: S
     class Blind:
         """The ledger on a file system that keeps no birth times."""
 
-        paths = scene.ownership.paths
+        paths, lent = scene.ownership.paths, scene.ownership.lent
         settle = scene.ownership.settle
 
         def is_own(self, identity: Identity) -> bool | None:

@@ -212,11 +212,137 @@ def test_what_another_process_made_where_a_call_failed_may_be_changed_and_is_not
 
     # It may be one of the run's own that was faster.
     assert run.owns(path, ask_others=True)
-    assert run.owns(path) is not is_told
-    assert run.ownership.is_lent(identity_of(str(path))) is is_told
-    assert (str(path) in run.ownership.paths) is not is_told
+    assert not run.owns(path)
+    assert run.ownership.is_lent(identity_of(str(path)))
+    assert run.ownership.paths == {}
+    # Whose it is, if another one made it, that one writes down.
+    assert run.kinds == (["intent"] if is_told else ["intent", "lent"])
+    assert set(run.ownership.lent) == (set() if is_told else {str(path)})
     replace_by_rename(path)
     assert not run.owns(path, ask_others=True)
+
+
+@needs_inotify
+def test_disarmed_by_its_time_alone_what_another_process_made_is_taken_for_ours(tmp_path: Path) -> None:
+    run = Run()
+    run.ownership = Ownership(run.records.append, list)
+    run.ownership.intend(str(tmp_path / "a"), False)
+    subprocess.run(["touch", tmp_path / "a"], check=True)
+
+    assert run.owns(tmp_path / "a")
+
+
+@pytest.fixture
+def untold() -> Run:
+    """A run that is not told who makes what."""
+    return Run(tells_makers=False)
+
+
+def test_what_nobody_tells_who_made_it_is_lent_to_all_processes_of_the_run(
+    untold: Run, run: Run, tmp_path: Path
+) -> None:
+    path, directory = untold.create(tmp_path / "a"), untold.create(tmp_path / "d", directory=True)
+    untold.create(directory / "x")
+    untold.ownership.settle()
+
+    run.others = list(untold.records)
+
+    assert (untold.ownership.paths, run.ownership.paths) == ({}, {})
+    assert set(untold.ownership.lent) == {str(path), str(directory), str(directory / "x")}
+    for one in (untold, run):
+        assert one.owns(path, ask_others=True)
+        assert one.owns(directory / "x", ask_others=True)
+    assert run.ownership.lent == untold.ownership.lent
+    assert run.ownership.uncertain == set()
+
+
+def test_what_is_lent_is_followed_to_its_other_names(untold: Run, run: Run, tmp_path: Path) -> None:
+    directory, path = untold.create(tmp_path / "d", directory=True), untold.create(tmp_path / "a")
+    inner = untold.create(directory / "x")
+    for source, target in ((directory, tmp_path / "e"), (path, tmp_path / "e" / "b")):
+        assert untold.ownership.follows(str(source), source.lstat())
+        untold.ownership.moved(str(source), str(target))
+        source.rename(target)
+    linked = tmp_path / "e" / "c"
+    untold.ownership.named(str(linked), identity_of(str(tmp_path / "e" / "b")))
+    linked.hardlink_to(tmp_path / "e" / "b")
+    untold.ownership.removed(str(tmp_path / "e" / inner.name))
+    (tmp_path / "e" / inner.name).unlink()
+    untold.ownership.settle()
+    run.ownership.learn(untold.records)
+
+    for one in (untold, run):
+        assert set(one.ownership.lent) == {str(tmp_path / name) for name in ("e", "e/b", "e/c")}
+        assert one.owns(linked, ask_others=True)
+    assert "created" not in untold.kinds
+
+
+def test_what_is_lent_and_comes_to_a_name_of_our_own_takes_its_place(untold: Run, tmp_path: Path) -> None:
+    path, fresh = tmp_path / "a", untold.create(tmp_path / "fresh")
+    path.touch()
+    untold.ownership.claim(str(path), identity_of(str(path)))
+    untold.ownership.settle()
+    untold.ownership.moved(str(fresh), str(path))
+    fresh.replace(path)
+    untold.ownership.settle()
+
+    assert (untold.ownership.paths, set(untold.ownership.lent)) == ({}, {str(path)})
+
+
+def test_what_is_lent_removed_and_made_again_is_lent_again(untold: Run, tmp_path: Path) -> None:
+    path = untold.create(tmp_path / "a")
+    assert untold.ownership.follows(str(path), path.lstat())
+    assert untold.owns(path, ask_others=True)
+    untold.ownership.removed(str(path))
+    path.unlink()
+    untold.ownership.settle()
+    assert untold.ownership.lent == {}
+    untold.create(path)
+
+    assert untold.owns(path, ask_others=True)
+    assert untold.ownership.lent == {str(path): identity_of(str(path))}
+
+
+def test_what_is_claimed_is_not_lent_any_more(untold: Run, run: Run, tmp_path: Path) -> None:
+    path = untold.create(tmp_path / "a")
+    untold.ownership.settle()
+    untold.ownership.claim(str(path), identity_of(str(path)))
+    run.ownership.learn(untold.records)
+    # The journals of two processes are read one after the other.
+    run.ownership.learn([record for record in untold.records if record["kind"] == "lent"])
+
+    for one in (untold, run):
+        assert (set(one.ownership.paths), one.ownership.lent) == ({str(path)}, {})
+
+
+def test_what_somebody_else_lends_may_be_changed_and_is_not_listed(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch()
+    run.ownership.lend(identity_of(str(path)))
+
+    assert run.owns(path, ask_others=True)
+    assert not run.owns(path)
+    assert run.ownership.is_lent(identity_of(str(path)))
+    assert (run.ownership.lent, run.records) == ({}, [])
+
+
+@needs_inotify
+def test_what_a_slow_thread_is_making_is_waited_for(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = run.create(tmp_path / "a")
+    if run.arrivals._makers is None:
+        pytest.skip("no fanotify to be had here")
+    told = run.arrivals._makers.told
+    answers = [[], told]
+
+    def told_later() -> Any:
+        # The kernel shows an object a moment before it tells of it.
+        answer = answers.pop(0) if answers else told
+        return answer() if callable(answer) else answer
+
+    monkeypatch.setattr(run.arrivals._makers, "told", told_later)
+
+    assert run.owns(path)
+    assert answers == []
 
 
 @needs_inotify
@@ -245,7 +371,7 @@ def test_what_stands_there_after_more_than_the_kernel_keeps_may_be_changed_and_i
 
     assert run.owns(path, ask_others=True)
     assert not run.owns(path)
-    assert run.kinds == ["intent"]
+    assert run.kinds == ["intent", "lent"]
     assert run.owns(run.create(tmp_path / "d"))
 
 

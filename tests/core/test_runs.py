@@ -54,6 +54,7 @@ def test_artifacts_by_path_and_by_object() -> None:
             created("/s/d/a", Identity(1, 8, 6)),
             created("/s/old", Identity(1, 9)),
             created("/s/known", Identity(1, 10, None, "1-0a")),
+            {"kind": "lent", "path": "/s/d/lent", "identity": A.to_json()},
             {"kind": "moved", "path": "/s/d", "to": "/s/e"},
             {"kind": "removed", "path": "/s/old"},
             {"kind": "touch", "path": "/s/t"},
@@ -61,7 +62,10 @@ def test_artifacts_by_path_and_by_object() -> None:
     )
 
     # A rename is written down before it happens, and may not have: the old names count as well.
-    assert artifacts.candidates == ["/s/d", "/s/d/a", "/s/e", "/s/e/a", "/s/known", "/s/old", "/s/x"]
+    assert artifacts.candidates == [
+        f"/s/{name}" for name in ("d", "d/a", "d/lent", "e", "e/a", "e/lent", "known", "old", "x")
+    ]
+    assert artifacts.lent == {"/s/d/lent": A, "/s/e/lent": A}
     assert (artifacts.paths["/s/e"], artifacts.paths["/s/e/a"]) == (A, Identity(1, 8, 6))
     assert artifacts.is_own(A) is True
     assert artifacts.is_own(Identity(1, 7, 6)) is False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("fanotify is Linux's", allow_module_level=True)
 
+from pytest_session_guard._host import arrivals as arrivals_module
+from pytest_session_guard._host import makers as makers_module
 from pytest_session_guard._host.arrivals import Arrivals
 from pytest_session_guard._host.makers import Makers, Openers
 
@@ -34,7 +37,7 @@ def makers() -> Iterator[Makers]:
     made.close()
 
 
-def test_names_that_others_make_are_told_and_none_of_our_own(makers: Makers, tmp_path: Path) -> None:
+def test_names_are_told_and_which_of_them_we_made(makers: Makers, tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
     makers.watch(str(tmp_path))
@@ -42,16 +45,27 @@ def test_names_that_others_make_are_told_and_none_of_our_own(makers: Makers, tmp
     thread = threading.Thread(target=(tmp_path / "by_a_thread").touch)
     thread.start()
     thread.join()
+    (inner / "moved_by_us").touch()
+    (inner / "moved_by_us").rename(tmp_path / "moved_by_us")
     script = 'mkdir directory; touch file inner/deeper; mv file moved; ln -s x link; touch "$1"'
     subprocess.run(["sh", "-ec", script, "-", b"\xff\n" + b"n" * 253], cwd=tmp_path, check=True)
 
-    told = makers.others()
+    told = makers.told()
 
-    expected = {"directory", "file", "moved", "link", os.fsdecode(b"\xff\n" + b"n" * 253)}
-    assert {name for name, _ in told} == expected
-    assert {makers.leads_to(handle, str(tmp_path)) for _, handle in told} == {True}
-    assert {makers.leads_to(handle, str(inner)) for _, handle in told} <= {False}
-    assert makers.others() == []
+    others = {"directory", "file", "moved", "link", os.fsdecode(b"\xff\n" + b"n" * 253)}
+    expected = {(name, False) for name in others} | {("own", True), ("by_a_thread", True), ("moved_by_us", False)}
+    assert told is not None
+    assert set(told) == {(f"{tmp_path}/{name}", is_ours) for name, is_ours in expected}
+    assert makers.told() == []
+
+
+def test_more_than_the_kernel_keeps_is_told_to_be_incomplete(makers: Makers, tmp_path: Path) -> None:
+    makers.watch(str(tmp_path))
+    for number in range(int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text()) + 1):
+        os.symlink("x", tmp_path / str(number))
+
+    assert makers.told() is None
+    assert makers.told() == []
 
 
 def test_nothing_is_told_through_a_descriptor_that_a_test_closed(makers: Makers, tmp_path: Path) -> None:
@@ -59,7 +73,7 @@ def test_nothing_is_told_through_a_descriptor_that_a_test_closed(makers: Makers,
     subprocess.run(["touch", tmp_path / "a"], check=True)
     os.close(makers._fd)
 
-    assert makers.others() == []
+    assert makers.told() is None
 
 
 def test_a_place_that_cannot_be_watched_is_an_error(makers: Makers, tmp_path: Path) -> None:
@@ -80,8 +94,116 @@ def test_an_announced_name_is_told_apart_from_the_same_name_elsewhere(tmp_path: 
 
     is_told = tells_makers and arrivals._makers is not None
     assert [arrivals.is_by_another(str(place / "a")) for place in places] == [False, is_told]
-    arrivals.expect(str(places[1] / "a"))
-    assert not arrivals.is_by_another(str(places[1] / "a"))
+    assert [arrivals.is_by_us(str(place / "a")) for place in places] == [is_told, False]
+    for place in places:
+        arrivals.expect(str(place / "a"))
+        assert not arrivals.is_by_another(str(place / "a"))
+        assert not arrivals.is_by_us(str(place / "a"))
+    arrivals.end()
+
+
+def make_arrivals() -> Arrivals:
+    arrivals = Arrivals(lambda path: True, tells_makers=True)
+    arrivals.expect("/")
+    if arrivals._makers is None:
+        pytest.skip("no fanotify to be had here")
+    return arrivals
+
+
+def test_what_another_process_makes_again_is_not_ours(tmp_path: Path) -> None:
+    arrivals = make_arrivals()
+    arrivals.expect(str(tmp_path / "a"))
+    (tmp_path / "a").touch()
+    arrivals.take()
+    assert arrivals.is_by_us(str(tmp_path / "a"))
+    subprocess.run(["sh", "-c", "rm a; touch a"], cwd=tmp_path, check=True)
+    arrivals.take()
+
+    assert not arrivals.is_by_us(str(tmp_path / "a"))
+    arrivals.end()
+
+
+def test_what_we_made_is_told_although_directories_are_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrivals = make_arrivals()
+    paths = [tmp_path / str(number) / "a" for number in range(7)]
+    for path in paths:
+        path.parent.mkdir()
+        arrivals.expect(str(path))
+    for path in (paths[0], paths[5], paths[6]):
+        path.touch()
+    subprocess.run(["sh", "-c", "rm a; touch a"], cwd=paths[6].parent, check=True)
+    monkeypatch.setattr(arrivals_module, "MOST_DIRECTORIES", 6)
+
+    arrivals.expect(str(tmp_path / "b"))
+
+    # Of the first nobody would know from now on that another one took its name.
+    assert [arrivals.is_by_us(str(paths[number])) for number in (0, 5, 6)] == [False, True, False]
+    subprocess.run(["sh", "-c", "rm a; touch a"], cwd=paths[5].parent, check=True)
+    paths[4].touch()
+    arrivals.take()
+    assert [arrivals.is_by_us(str(paths[number])) for number in (4, 5)] == [True, False]
+    arrivals.end()
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EPERM])
+def test_what_was_used_up_is_asked_for_again_and_what_is_forbidden_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refused() -> Makers:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(makers_module, "Makers", refused)
+        arrivals = Arrivals(lambda path: True, tells_makers=True)
+        arrivals.expect(str(tmp_path / "a"))
+        (tmp_path / "a").touch()
+        arrivals.take()
+        assert not arrivals.is_by_us(str(tmp_path / "a"))
+    if makers_or_none() is None:
+        pytest.skip("no fanotify to be had here")
+    arrivals.expect(str(tmp_path / "b"))
+    (tmp_path / "b").touch()
+    arrivals.take()
+
+    assert arrivals.is_by_us(str(tmp_path / "b")) is (number == errno.EMFILE)
+    arrivals.end()
+
+
+@pytest.mark.parametrize("lose", ["closed", "overflow"])
+def test_what_was_not_heard_is_not_ours_and_what_comes_later_is(tmp_path: Path, lose: str) -> None:
+    arrivals = make_arrivals()
+    arrivals.expect(str(tmp_path / "a"))
+    (tmp_path / "a").touch()
+    assert arrivals._makers is not None
+    if lose == "closed":
+        os.close(arrivals._makers._fd)
+    else:
+        for number in range(int(Path("/proc/sys/fs/fanotify/max_queued_events").read_text()) + 1):
+            os.symlink("x", tmp_path / str(number))
+    arrivals.take()
+    assert not arrivals.is_by_us(str(tmp_path / "a"))
+    arrivals.expect(str(tmp_path / "b"))
+    (tmp_path / "b").touch()
+    arrivals.take()
+
+    assert arrivals.is_by_us(str(tmp_path / "b"))
+    arrivals.end()
+
+
+def test_a_fork_is_told_of_its_own(tmp_path: Path) -> None:
+    arrivals = make_arrivals()
+    arrivals.expect(str(tmp_path / "a"))
+    pid = os.fork()
+    if pid == 0:
+        arrivals.expect(str(tmp_path / "b"))
+        (tmp_path / "b").touch()
+        (tmp_path / "a").touch()
+        arrivals.take()
+        os._exit(0 if arrivals.is_by_us(str(tmp_path / "b")) else 1)
+
+    assert os.waitpid(pid, 0)[1] == 0
+    arrivals.take()
+    assert arrivals.is_by_another(str(tmp_path / "a"))
     arrivals.end()
 
 

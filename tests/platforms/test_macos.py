@@ -11,6 +11,8 @@ import pytest
 from isolated import ordinary_account
 from project import Project, Result, lines_of, write_files
 
+from pytest_session_guard._core.removal import NOT_TOLD
+
 STAND_IN = Path(__file__).with_name("macos_stand_in.py")
 NOT_HERE = "unavailable (only Linux has it, and this is darwin)"
 INI = """\
@@ -100,8 +102,11 @@ def test_shared(session_guard, session_dir):
     session_guard.artifact(share / "plain.txt")
     (share / "left.auto.json").write_text("{}")
     (HOME / "Share" / "spelled.txt").write_text("x")
+    (share / "spelled.txt").unlink()
     (share / "d").mkdir()
+    session_guard.artifact(share / "d")
     (share / "d" / "x.txt").write_text("x")
+    session_guard.artifact(share / "d" / "x.txt")
     os.utime(share / "plain.txt", (1, 1))  # an old one, for whatever looks for such
     (share / "plain.txt").write_text("y")
     assert session_guard.remove(written).removed
@@ -206,6 +211,22 @@ def test_killed(session_guard):
     os.unlink("app.py")
     os.kill(os.getpid(), 9)
 """
+UNTAGGED = """\
+import os, subprocess, sys
+from pathlib import Path
+
+def test_untagged():
+    share = Path(os.environ["HOME"]) / "share"
+    (share / "d").mkdir()
+    (share / "d" / "x").write_text("x")
+    (share / "new").write_text("x")
+    os.replace(share / "new", share / "whole")
+    script = "import sys; open(sys.argv[1], 'a').write('by a child')"
+    subprocess.run([sys.executable, "-c", script, str(share / "whole")], check=True)
+    (share / "whole").write_text("changed")
+    (share / "gone").write_text("x")
+    (share / "gone").unlink()
+"""
 NAMES = """\
 from pathlib import Path
 from pytest_session_guard._host.directories import OpenDirectory
@@ -240,6 +261,7 @@ FILES = {
     "test_shell.py": SHELL,
     "test_killed.py": KILLED,
     "test_empty.py": "def test_empty():\n    pass\n",
+    "test_untagged.py": UNTAGGED,
 }
 
 
@@ -323,6 +345,16 @@ def test_an_ordinary_user_is_guarded_as_well(ordinary_mac: Mac) -> None:
     assert_refused(ordinary_mac.run("test_harm.py", "-k", "not child"), HARMFUL - {"test_child"})
 
 
+def test_what_is_not_tagged_may_be_changed_stays_in_a_shared_place_and_is_named(mac: Mac) -> None:
+    result = mac.run("test_untagged.py")
+
+    assert (result.status, result.touches) == (0, []), result.words
+    assert mac.shared() == {"foreign.json", "d", "whole"}
+    assert result.report is not None
+    kept = {Path(one["path"]).name: one["reason"] for one in result.report["artifacts"]["kept"]}
+    assert kept == dict.fromkeys(("d", "x", "whole"), NOT_TOLD)
+
+
 def test_harm_is_refused_in_workers(mac: Mac) -> None:
     assert_refused(mac.run("-n", "2", "test_harm.py"))
 
@@ -354,7 +386,8 @@ def test_what_a_killed_run_left_is_finished_and_restored(mac: Mac) -> None:
 
     assert mac.run("test_empty.py").status == 0
 
-    assert mac.shared() == {"foreign.json"}
+    # Nobody tells there that the run made it.
+    assert mac.shared() == {"foreign.json", "left"}
     killed = mac.command("runs").split()[0]
     said = mac.command("restore", killed)
     assert "(exit status 0)" in said, said

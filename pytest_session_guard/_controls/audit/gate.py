@@ -46,7 +46,7 @@ class Ports:
 
     :param touched: takes a touch to the ledger, then to the report; the touch is on disk when it returns.
     :param message: the text of a refusal.
-    :param intend, moved, removed, owns, claim: the run's ownership (see `ownership`).
+    :param intend, moved, removed, named, owns, follows, claim: the run's ownership (see `ownership`).
     :param preserve: keeps a pre-image of what stands at a path before it changes; raises when it cannot.
     :param report_only: what becomes of a violation that must not be refused: ``contained``, ``preserved`` or, where
         neither is possible, ``refused``.
@@ -62,7 +62,9 @@ class Ports:
     intend: Callable[[str, bool], None]
     moved: Callable[[str, str], None]
     removed: Callable[[str], None]
+    named: Callable[[str, Identity], None]
     owns: Callable[[str, stat_result, bool], bool]
+    follows: Callable[[str, stat_result], bool]
     claim: Callable[[str, Identity, bool], None]
     preserve: Callable[[str, stat_result, bool], None]
     report_only: Callable[[Target, Intent], Outcome] | None
@@ -266,7 +268,7 @@ class Gate:
         elif (
             intent.action is Action.DELETE
             and target.found is not None
-            and self.ports.owns(target.path, target.found, False)
+            and self.ports.follows(target.path, target.found)
         ):
             self.ports.removed(target.path)
 
@@ -276,8 +278,8 @@ class Gate:
             return False
         if not (source.is_nameable and target.is_nameable):
             return False
-        if self.ports.owns(source.path, source.found, False):
-            self.ports.claim(target.path, identity_from_stat(source.path, source.found), False)
+        if self.ports.follows(source.path, source.found):
+            self.ports.named(target.path, identity_from_stat(source.path, source.found))
             return True
         # A file written whole in a free place and given its name here, or refused it where that is taken.
         return source.rule.zone is Zone.FREE and self._claim_arrival(source.path, source.found, target.path)
@@ -291,7 +293,7 @@ class Gate:
         if not (source.is_nameable and target.is_nameable):
             return
         try:
-            if source.rule.zone in kept and self.ports.owns(source.path, source.found, False):
+            if source.rule.zone in kept and self.ports.follows(source.path, source.found):
                 self.ports.moved(source.path, target.path)
             elif source.rule.zone is Zone.FREE and target.rule.zone in kept:
                 self._claim_arrival(source.path, source.found, target.path)

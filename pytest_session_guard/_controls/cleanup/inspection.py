@@ -21,6 +21,7 @@ class Artifacts(Protocol):
     """What the ledger knows of the run's creations."""
 
     paths: dict[str, Identity]
+    lent: dict[str, Identity]
 
     def is_own(self, identity: Identity) -> bool | None:
         """Whether the run made this object; ``None`` when nothing tells it from a later one with its number."""
@@ -123,6 +124,7 @@ class Inspection:
             entries=_entries(parent, name) if directory else frozenset(),
             recorded=own or private or same is None or path in self._artifacts.paths,
             tagged=not own and not private and is_marker_of(self._marker_of(path), self._run_id),
+            lent=None if own else self._is_lent(path, seen.identity),
             same_object=True if private else same,
             mtime_ns=seen.mtime_ns,
             ctime_ns=seen.ctime_ns,
@@ -130,6 +132,13 @@ class Inspection:
             end_ns=self._ended_ns,
             zone_allows=private or zone_of(path) in REMOVABLE,
         )
+
+    def _is_lent(self, path: str, identity: Identity) -> bool | None:
+        known = self._artifacts.lent.get(path)
+        if known is not None:
+            return identity.is_same_object(known) is not False
+        # What SQLite made beside a database is as little told of.
+        return True if database_of(path) in self._artifacts.lent else None
 
     def _is_side_file(self, parent: OpenDirectory, name: str) -> bool:
         """Whether SQLite made a file for a database of the run's own."""

@@ -122,7 +122,8 @@ class Cleanup:
     def plan_shared(self) -> RemovalPlan:
         """What `clear_shared` would do."""
         self.artifacts.settle()
-        shared = [path for path in list(self.artifacts.paths) if self.zone_of(path) is Zone.SHARED]
+        known = [*self.artifacts.paths, *self.artifacts.lent]
+        shared = [path for path in dict.fromkeys(known) if self.zone_of(path) is Zone.SHARED]
         # A hundred thousand paths need not be asked about twice.
         return plan_removal(self.inspection.facts(shared, lambda path: Zone.SHARED))
 
