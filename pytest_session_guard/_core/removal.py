@@ -14,8 +14,8 @@ from pytest_session_guard._core.values import dataclass
 
 NOT_RECORDED = "its creation by this run is not recorded"
 NOT_TOLD = (
-    "nothing here tells whether the run made it or another program did, so it is left to you; what is tagged "
-    "(session_guard_tag, session_guard.artifact) goes with the run"
+    "nothing here tells whether the run made it or another program did, so it is left to you; what a test says it has "
+    "made (session_guard.artifact) goes with the run"
 )
 ANOTHER_OBJECT = "another object stands there now"
 NOT_TELLABLE = "neither a birth time nor a file handle tells it from a later object with the same number"

@@ -63,14 +63,14 @@ class ArtifactDesk:
         return real
 
     def tag_matching(self, globs: Sequence[str], nodeid: str) -> None:
-        """Tag what this process made in shared places, or may have, and a glob of ``session_guard_tag`` matches, each once.
+        """Tag what this process made in shared places and a glob of ``session_guard_tag`` matches, each once.
 
-        What cannot be tagged, or not without harm, stays as it is, and is named in the report.
+        What it may have made, and nobody tells so, is not tagged: it may be an application's. What cannot be tagged, or not
+        without harm, stays as it is, and is named in the report.
         """
         run = self.run
         run.ownership.settle()
-        known = {**run.ownership.lent, **run.ownership.paths}
-        for path, identity in sorted(known.items() - self._looked_at):
+        for path, identity in sorted(run.ownership.paths.items() - self._looked_at):
             self._looked_at.add((path, identity))
             if run.policy.rule_for(path).zone != "shared" or not matches_any(path, globs) or not os.path.lexists(path):
                 continue

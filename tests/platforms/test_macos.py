@@ -21,7 +21,6 @@ session_guard_share = ~/share
 session_guard_redirect =
     ~/.app = app
     env:APP_HOME = home
-session_guard_tag = *.auto.json
 """
 HOME = {
     ".app/notes.txt": "a real one\n",
@@ -100,7 +99,8 @@ def test_shared(session_guard, session_dir):
     assert "__test_artifact" in written.read_text()
     (share / "plain.txt").write_text("x")
     session_guard.artifact(share / "plain.txt")
-    (share / "left.auto.json").write_text("{}")
+    (share / "left.json").write_text("{}")
+    session_guard.artifact(share / "left.json")
     (HOME / "Share" / "spelled.txt").write_text("x")
     (share / "spelled.txt").unlink()
     (share / "d").mkdir()

@@ -251,15 +251,16 @@ def test_makes(session_guard, monkeypatch):
     connection.close()
     os.mkdir("d")
     Path("d/x.json").write_text("{}")
-    session_guard.artifact("d")
     Path("plain.txt").write_text("x")
-    session_guard.artifact("plain.txt")
+    for name in ("a.json", "whole.json", "a.db", "d", "d/x.json", "plain.txt"):
+        session_guard.artifact(name)
     session_guard.write_json("written.json", {})
-    Path("untagged").write_text("x")
+    Path("untagged.json").write_text('{"id": 1}')
 
 def test_goes_on_with_them(session_guard):
     (STORE / "a.json").unlink()
     (STORE / "a.json").write_text('{"id": 2}')
+    session_guard.artifact(STORE / "a.json")
 
 def test_again(session_guard):
     (STORE / "a.json").write_text((STORE / "a.json").read_text())
@@ -272,6 +273,7 @@ def test_again(session_guard):
 @pytest.mark.parametrize(("way", "workers"), [*((way, ()) for way in UNTOLD), ("all", ("-n", "2", "--dist=loadfile"))])
 def test_what_is_tagged_goes(make_project: MakeProject, way: str, workers: tuple[str, ...]) -> None:
     denied, conftest = UNTOLD[way]
+    # A glob says nothing of who made it.
     ini = "[pytest]\nsession_guard_tag =\n    *.json\n    *.db\n"
     project = make_project({"test_it.py": TAGGED, "conftest.py": conftest, "pytest.ini": ini})
     store = make_store(project)
@@ -279,8 +281,9 @@ def test_what_is_tagged_goes(make_project: MakeProject, way: str, workers: tuple
     result = run_without(project, store, denied, LAYERS, *workers)
 
     assert (result.status, result.touches) == (0, []), result.words
-    assert names_in(store) == {"real.json", "untagged"}, result.words
-    assert kept_in(result) == {"untagged": NOT_TOLD}
+    assert names_in(store) == {"real.json", "untagged.json"}, result.words
+    assert (store / "untagged.json").read_text() == '{"id": 1}'
+    assert kept_in(result) == {"untagged.json": NOT_TOLD}
 
 
 KILLED = """\
