@@ -7,9 +7,10 @@ from builtins import len  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pytest_session_guard._core.records import Span
 from pytest_session_guard._core.zones import Zone, counts, is_within
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
-from pytest_session_guard._run.commands import UNKNOWN
+from pytest_session_guard._run.commands import UNKNOWN, Suspects
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Change, Try
@@ -26,6 +27,7 @@ class Charging:
     def __init__(self, run: GuardRun) -> None:
         self._run = run
         self._touches_before = 0
+        self._late: tuple[Span, Suspects] | None = None
         self.still_at_work = ""
         self.told_by_children: set[str] = set()
 
@@ -39,6 +41,7 @@ class Charging:
             return
         if not changes and not tries:
             return
+        self._late = None
         recent = run.touches[self._touches_before :]
         told = ("contained", "preserved")
         seen = {touch.path for touch in recent if touch.outcome in told and touch.layer == "hook"}
@@ -75,7 +78,8 @@ class Charging:
         run = self._run
         span, suspects = run.span, run.commands.of(run.span.nodeid)
         is_own = pid and os.path.isdir(f"/proc/self/task/{pid}")
-        if run.stragglers and suspects == UNKNOWN and not (is_own or run.is_expecting or self.still_at_work):
-            # The test that runs has started no program; an earlier one has.
-            span, suspects = run.stragglers.suspects(span)
+        if suspects == UNKNOWN and not (is_own or run.is_expecting or self.still_at_work):
+            # The test that runs has started no program; an earlier one may have.
+            # All that one look finds is asked about once.
+            span, suspects = self._late = self._late or run.stragglers.suspects(span)
         return Blame(span, not run.is_expecting, suspects, self.still_at_work)
