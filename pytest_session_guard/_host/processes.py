@@ -6,13 +6,14 @@ import os
 import signal
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 PR_SET_CHILD_SUBREAPER: Final = 36
 POLL_S: Final = 0.02
 CHILDREN_LIMIT_S: Final = 1.0
 THREADS_ASKED: Final = 8
+TEST_VARIABLE: Final = b"PYTEST_CURRENT_TEST="
 _FIRST_SLEEP: Final = {b"State:": b"S", b"Threads:": b"1", b"voluntary_ctxt_switches:": b"1"}
 _TELL_OF_SLEEP: Final = tuple(_FIRST_SLEEP)
 
@@ -148,6 +149,12 @@ def environment_of(pid: int | str) -> list[bytes]:
             return file.read().split(b"\0")
     except OSError:
         return []
+
+
+def test_in(environment: Iterable[bytes]) -> str:
+    """The test that pytest names in an environment, without its phase, or ``""``."""
+    named = (word.removeprefix(TEST_VARIABLE) for word in environment if word.startswith(TEST_VARIABLE))
+    return next(named, b"").decode("utf-8", "replace").rpartition(" (")[0]
 
 
 def open_files(pid: int | str, access: int) -> Iterator[str]:

@@ -68,16 +68,19 @@ class Charging:
             rule = rule_of(attempt, run.policy)
             if rule is not None and attempt.path not in known and is_refused(attempt):
                 known.add(attempt.path)
-                run.touched(refused(attempt, rule, self._blame(attempt.pid)))
+                run.touched(refused(attempt, rule, self._blame(attempt)))
 
-    def _blame(self, pid: int = 0) -> Blame:
+    def _blame(self, attempt: Try | None = None) -> Blame:
         """Whom to charge, and whom to name.
 
-        :param pid: who did it, where that is known.
+        :param attempt: the try, of which it is known who made it.
         """
         run = self._run
         span, suspects = run.span, run.commands.of(run.span.nodeid)
-        is_own = pid and os.path.isdir(f"/proc/self/task/{pid}")
+        starter = run.stragglers.starter_of(attempt.pid, attempt.test) if attempt is not None else ""
+        if starter not in ("", span.nodeid):
+            return Blame(Span(starter, "late"), still_at_work=self.still_at_work)
+        is_own = attempt is not None and os.path.isdir(f"/proc/self/task/{attempt.pid}")
         if suspects == UNKNOWN and not (is_own or run.is_expecting or self.still_at_work):
             # The test that runs has started no program; an earlier one may have.
             # All that one look finds is asked about once.

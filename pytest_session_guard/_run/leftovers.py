@@ -12,6 +12,7 @@ from pytest_session_guard._core.records import Span
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.processes import (
     POLL_S,
+    TEST_VARIABLE,
     ancestors,
     children,
     command_of,
@@ -23,13 +24,13 @@ from pytest_session_guard._host.processes import (
     parent_of,
     process_ids,
     program_of,
+    test_in,
     waits_at_one_of,
 )
 
 WAIT_S: Final = 5.0
 """Seconds to wait, once pytest is done, for what it left running: by the launcher, and by a run without one."""
 STILL_RUNNING: Final = "still running when the wait was over: {}; it is held, and what it does is not reported any more"
-TEST_VARIABLE: Final = b"PYTEST_CURRENT_TEST="
 SHOWN: Final = 3
 
 _sleep: Final = time.sleep  # captured: tests replace them
@@ -140,7 +141,7 @@ class Leftovers:
             return Leftover(pid, command, *self.forked) if len(self.forked) == 1 else Leftover(pid, command)
         # A program that is just being started has no environment yet; its parent's test started it all the same.
         parent = self.met.get(parent_of(pid))
-        return Leftover(pid, command, _test_in(words) or (parent.nodeid if parent is not None else ""))
+        return Leftover(pid, command, test_in(words) or (parent.nodeid if parent is not None else ""))
 
     def forker_of(self, pid: int) -> str | None:
         """The test that ran when a process was forked off this one, past Python too, or ``""`` for none.
@@ -154,7 +155,7 @@ class Leftovers:
         if not any(mark in word for word in words):
             return None
         # Pytest itself may have been started by somebody's test.
-        return _test_in(set(words).difference(environment_of("self")))
+        return test_in(set(words).difference(environment_of("self")))
 
     @property
     def starter(self) -> Span:
@@ -172,14 +173,6 @@ def is_fork(pid: int, words: Sequence[bytes] | None = None) -> bool:
     """
     given = environment_of(pid) if words is None else words
     return any(given) and given == environment_of("self") and program_of(pid) == program_of()
-
-
-def _test_in(environment: Iterable[bytes]) -> str:
-    """The test that pytest names in an environment, or ``""``."""
-    for word in environment:
-        if word.startswith(TEST_VARIABLE):
-            return word.removeprefix(TEST_VARIABLE).decode("utf-8", "replace").rpartition(" (")[0]
-    return ""
 
 
 def told(leftovers: Iterable[Leftover]) -> str:

@@ -118,6 +118,16 @@ class Stragglers:
         self._ran.update(dict.fromkeys(self._strays, -1))
         return [at_work[pid] for pid in here & self._nobodys] if self._strays else []
 
+    def starter_of(self, pid: int, named: str) -> str:
+        """The test that started a process, where that is one that left something at work; else ``""``.
+
+        :param named: the test in the environment of its program, which may be one of a pytest that a test has started.
+        """
+        met = self._leftovers.met
+        if pid in met:
+            return met[pid].nodeid
+        return named if any(one.nodeid == named for one in met.values()) else ""
+
     def suspects(self, running: Span) -> tuple[Span, Suspects]:
         """The test to charge, and who may have done it, in words; nobody where none of them has moved in this phase.
 

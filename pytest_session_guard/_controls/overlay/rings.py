@@ -12,7 +12,6 @@ from ..._host import processes
 NAMES_A_RING: Final = "io_uring_setup"
 _KEPT_AT_MOST: Final = 100
 _COMMAND_CHARACTERS: Final = 200
-_TEST_VARIABLE: Final = b"PYTEST_CURRENT_TEST="
 
 
 class Rings:
@@ -24,16 +23,10 @@ class Rings:
     def note(self, thread: int) -> None:
         """A thread is about to ask for a ring."""
         command = processes.command_of(thread)[:_COMMAND_CHARACTERS]
-        started_by = next(filter(None, map(_test_in, processes.environment_of(thread))), "")
+        started_by = processes.test_in(processes.environment_of(thread))
         if len(self._askers) < _KEPT_AT_MOST:
             self._askers[f"{command!r}, started by {started_by}" if started_by else repr(command)] = None
 
     def askers(self) -> list[str]:
         """Their command lines, and the tests that started them where that is known."""
         return list(self._askers)
-
-
-def _test_in(variable: bytes) -> str:
-    """The test that runs, by pytest's own variable; without its phase."""
-    _, found, words = variable.partition(_TEST_VARIABLE)
-    return words.decode("utf-8", "backslashreplace").rpartition(" (")[0] if found and variable.startswith(found) else ""
