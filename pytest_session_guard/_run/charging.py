@@ -70,6 +70,14 @@ class Charging:
                 known.add(attempt.path)
                 run.touched(refused(attempt, rule, self._blame(attempt)))
 
+    def _of_earlier_tests(self, running: Span) -> tuple[Span, Suspects]:
+        """Whom to charge for what no program of the running test has done: a thread's, or what an earlier test left at work."""
+        found = self._run.commands.of_others(running.nodeid)
+        if found is None:
+            return self._run.stragglers.suspects(running)
+        starter, suspects = found
+        return Span(starter, "late") if starter else running, suspects
+
     def _blame(self, attempt: Try | None = None) -> Blame:
         """Whom to charge, and whom to name.
 
@@ -82,7 +90,6 @@ class Charging:
             return Blame(Span(starter, "late"), still_at_work=self.still_at_work)
         is_own = attempt is not None and os.path.isdir(f"/proc/self/task/{attempt.pid}")
         if suspects == UNKNOWN and not (is_own or run.is_expecting or self.still_at_work):
-            # The test that runs has started no program; an earlier one may have.
-            # All that one look finds is asked about once.
-            span, suspects = self._late = self._late or run.stragglers.suspects(span)
+            # The test that runs has started no program; an earlier one may have. All that one look finds is asked about once.
+            span, suspects = self._late = self._late or self._of_earlier_tests(span)
         return Blame(span, not run.is_expecting, suspects, self.still_at_work)

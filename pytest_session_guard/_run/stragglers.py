@@ -53,7 +53,7 @@ class Stragglers:
     def enter(self, nodeid: str) -> None:
         """A phase begins. Ten thousand empty tests come here: nothing is called for nothing."""
         if self._commands.started or self._forks.lately:
-            ended, forked = self._commands.end_of_another(nodeid), self._forks.end_of_another(nodeid)
+            ended, forked = self._commands.end_of_others(nodeid), self._forks.end_of_another(nodeid)
             if ended is not None or forked is not None:
                 self._look(ended, forked)
         self._began = _monotonic()
