@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 PR_SET_CHILD_SUBREAPER: Final = 36
 POLL_S: Final = 0.02
 CHILDREN_LIMIT_S: Final = 1.0
 THREADS_ASKED: Final = 8
+TEST_VARIABLE: Final = b"PYTEST_CURRENT_TEST="
+_FIRST_SLEEP: Final = {b"State:": b"S", b"Threads:": b"1", b"voluntary_ctxt_switches:": b"1"}
+_TELL_OF_SLEEP: Final = tuple(_FIRST_SLEEP)
 
 
 def adopt_orphans() -> bool:
@@ -74,6 +76,27 @@ def has_ended(pid: int) -> bool:
             return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
     except (OSError, IndexError):
         return True
+
+
+def asleep_s(pid: int) -> float:
+    """For how long, at the least, a process has been asleep that never slept before; 0 for any other.
+
+    It went to sleep when it had been started, had run for as long as it did, and had waited for a processor.
+    """
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            facts = dict(line.split(None, 2)[:2] for line in file if line.startswith(_TELL_OF_SLEEP))
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            started = int(file.read().rpartition(b")")[2].split()[19])
+        with open(f"/proc/{pid}/schedstat", "rb") as file:
+            ran_ns, delayed_ns, _ = map(int, file.read().split())
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    if facts != _FIRST_SLEEP or not ran_ns:
+        return 0.0
+    # A tick of that clock has begun, and may have been over.
+    since = (started + 1) / os.sysconf("SC_CLK_TCK") + (ran_ns + delayed_ns) / 1e9
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - since)
 
 
 def run_time_ns(pid: int) -> int | None:
@@ -137,6 +160,12 @@ def environment_of(pid: int | str) -> list[bytes]:
         return []
 
 
+def test_in(environment: Iterable[bytes]) -> str:
+    """The test that pytest names in an environment, without its phase, or ``""``."""
+    named = (word.removeprefix(TEST_VARIABLE) for word in environment if word.startswith(TEST_VARIABLE))
+    return next(named, b"").decode("utf-8", "replace").rpartition(" (")[0]
+
+
 def open_files(pid: int | str, access: int) -> Iterator[str]:
     """What a process has open, by the kernel's words for it (a path, or ``pipe:[NUMBER]``).
 
@@ -172,22 +201,6 @@ def _names(directory: str) -> list[str]:
         return os.listdir(directory)
     except OSError:
         return []
-
-
-def memory_of(pid: int, address: int, length: int) -> bytes:
-    """A stretch of another process's memory, or the beginning of it that is there.
-
-    :raises OSError: it is gone, may not be looked at, or has nothing there (EFAULT).
-    """
-    import ctypes
-
-    from pytest_session_guard._host import syscalls
-
-    buffer = ctypes.create_string_buffer(length)
-    ours = struct.pack("@PN", ctypes.addressof(buffer), length)
-    theirs = struct.pack("@PN", address, length)
-    read = syscalls.call("process_vm_readv", pid, ours, 1, theirs, 1, 0)
-    return buffer.raw[:read]
 
 
 def command_of(pid: int) -> str:

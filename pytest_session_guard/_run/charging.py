@@ -7,9 +7,10 @@ from builtins import len  # noqa: A004 - captured: tests mock builtins
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pytest_session_guard._core.records import Span
 from pytest_session_guard._core.zones import Zone, counts, is_within
 from pytest_session_guard._run.charges import Blame, contained, is_refused, refused, rule_of
-from pytest_session_guard._run.commands import UNKNOWN
+from pytest_session_guard._run.commands import UNKNOWN, Suspects
 
 if TYPE_CHECKING:
     from pytest_session_guard._controls.overlay import Change, Try
@@ -26,6 +27,7 @@ class Charging:
     def __init__(self, run: GuardRun) -> None:
         self._run = run
         self._touches_before = 0
+        self._late: tuple[Span, Suspects] | None = None
         self.still_at_work = ""
         self.told_by_children: set[str] = set()
 
@@ -39,6 +41,7 @@ class Charging:
             return
         if not changes and not tries:
             return
+        self._late = None
         recent = run.touches[self._touches_before :]
         told = ("contained", "preserved")
         seen = {touch.path for touch in recent if touch.outcome in told and touch.layer == "hook"}
@@ -65,17 +68,28 @@ class Charging:
             rule = rule_of(attempt, run.policy)
             if rule is not None and attempt.path not in known and is_refused(attempt):
                 known.add(attempt.path)
-                run.touched(refused(attempt, rule, self._blame(attempt.pid)))
+                run.touched(refused(attempt, rule, self._blame(attempt)))
 
-    def _blame(self, pid: int = 0) -> Blame:
+    def _of_earlier_tests(self, running: Span) -> tuple[Span, Suspects]:
+        """Whom to charge for what no program of the running test has done: a thread's, or what an earlier test left at work."""
+        found = self._run.commands.of_others(running.nodeid)
+        if found is None:
+            return self._run.stragglers.suspects(running)
+        starter, suspects = found
+        return Span(starter, "late") if starter else running, suspects
+
+    def _blame(self, attempt: Try | None = None) -> Blame:
         """Whom to charge, and whom to name.
 
-        :param pid: who did it, where that is known.
+        :param attempt: the try, of which it is known who made it.
         """
         run = self._run
         span, suspects = run.span, run.commands.of(run.span.nodeid)
-        is_own = pid and os.path.isdir(f"/proc/self/task/{pid}")
-        if run.stragglers and suspects == UNKNOWN and not (is_own or run.is_expecting or self.still_at_work):
-            # The test that runs has started no program; an earlier one has.
-            span, suspects = run.stragglers.suspects(span)
+        starter = run.stragglers.starter_of(attempt.pid, attempt.test) if attempt is not None else ""
+        if starter not in ("", span.nodeid):
+            return Blame(Span(starter, "late"), still_at_work=self.still_at_work)
+        is_own = attempt is not None and os.path.isdir(f"/proc/self/task/{attempt.pid}")
+        if suspects == UNKNOWN and not (is_own or run.is_expecting or self.still_at_work):
+            # The test that runs has started no program; an earlier one may have. All that one look finds is asked about once.
+            span, suspects = self._late = self._late or self._of_earlier_tests(span)
         return Blame(span, not run.is_expecting, suspects, self.still_at_work)

@@ -97,7 +97,7 @@ class GuardRun:
         self.exhausted = 0
         self.commands = Commands(self.places.rootdir)
         self.forks = Forks(self.current_span)
-        self.stragglers = Stragglers(self.directory.run_id, lambda: self.walls.namespace)
+        self.stragglers = Stragglers(self.directory.run_id, lambda: self.walls, self.commands, self.forks)
         self.seen_by_others: set[str] = set()
         self.left_running: list[Mapping[str, Any]] = []
         self.begun_removals: list[Mapping[str, Any]] = []
@@ -320,11 +320,7 @@ class GuardRun:
 
     def enter(self, nodeid: str, phase: Phase) -> None:
         """From now on touches are charged to this test and phase."""
-        ended, forked = self.commands.end_of_another(nodeid), self.forks.end_of_another(nodeid)
-        if ended is not None or forked is not None:
-            self.stragglers.look(ended, forked)
-        elif self.stragglers:
-            self.stragglers.begin_phase()
+        self.stragglers.enter(nodeid)
         self._at = (nodeid, phase)
 
     def leave(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from pytest_session_guard._core.records import Span
 from pytest_session_guard._core.values import dataclass
 from pytest_session_guard._host.processes import (
     POLL_S,
+    TEST_VARIABLE,
     ancestors,
     children,
     command_of,
@@ -23,13 +24,13 @@ from pytest_session_guard._host.processes import (
     parent_of,
     process_ids,
     program_of,
+    test_in,
     waits_at_one_of,
 )
 
 WAIT_S: Final = 5.0
 """Seconds to wait, once pytest is done, for what it left running: by the launcher, and by a run without one."""
 STILL_RUNNING: Final = "still running when the wait was over: {}; it is held, and what it does is not reported any more"
-TEST_VARIABLE: Final = b"PYTEST_CURRENT_TEST="
 SHOWN: Final = 3
 
 _sleep: Final = time.sleep  # captured: tests replace them
@@ -71,6 +72,7 @@ class Leftovers:
 
     :param namespaces: the mount namespaces of the run, where it has such.
     :param forked: the tests that made a bare fork of this process; such a child has no environment of its own to ask.
+    :param environment_of_fork: as of `Walls`.
     :param near: only this process's children and all below them count, and those that are ``known`` besides; that takes no look
         at other processes.
     """
@@ -78,6 +80,7 @@ class Leftovers:
     run_id: str
     namespaces: Collection[str] = ()
     forked: Collection[str] = ()
+    environment_of_fork: Callable[[int, Sequence[str]], list[bytes]] = lambda pid, marks: []
     near: bool = False
     known: Collection[int] = ()
     met: dict[int, Leftover] = field(default_factory=dict)
@@ -131,16 +134,28 @@ class Leftovers:
 
     def _look_at(self, pid: int) -> Leftover:
         command, words = command_of(pid), environment_of(pid)
+        forker = self.forker_of(pid)
+        if forker is not None:
+            return Leftover(pid, command, forker)
         if is_fork(pid, words):
             return Leftover(pid, command, *self.forked) if len(self.forked) == 1 else Leftover(pid, command)
-        for word in words:
-            if word.startswith(TEST_VARIABLE):
-                return Leftover(
-                    pid, command, word.removeprefix(TEST_VARIABLE).decode("utf-8", "replace").rpartition(" (")[0]
-                )
         # A program that is just being started has no environment yet; its parent's test started it all the same.
         parent = self.met.get(parent_of(pid))
-        return Leftover(pid, command, parent.nodeid if parent is not None else "")
+        return Leftover(pid, command, test_in(words) or (parent.nodeid if parent is not None else ""))
+
+    def forker_of(self, pid: int) -> str | None:
+        """The test that ran when a process was forked off this one, past Python too, or ``""`` for none.
+
+        :returns: ``None`` where that cannot be known: it is no fork, may not be looked at, or its environment was emptied.
+        """
+        if program_of(pid) != program_of():
+            return None
+        words = self.environment_of_fork(pid, (TEST_VARIABLE.decode(), self.run_id))
+        mark = self.run_id.encode()
+        if not any(mark in word for word in words):
+            return None
+        # Pytest itself may have been started by somebody's test.
+        return test_in(set(words).difference(environment_of("self")))
 
     @property
     def starter(self) -> Span:

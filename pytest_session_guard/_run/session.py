@@ -266,7 +266,8 @@ class SessionRun(GuardRun):
         """
         # Asked of the layers, not of this thread: the session may have run in another one, and this one stand outside of them.
         own = [] if self.walls.overlay is None else [self.walls.overlay.namespace]
-        return Leftovers(self.directory.run_id, [*own, *namespaces], self.forks.tests)
+        ask = self.walls.environment_of_fork
+        return Leftovers(self.directory.run_id, [*own, *namespaces], self.forks.tests, ask)
 
     def _note_leftovers(self) -> list[dict[str, Any]]:
         """Write down what is still running, for whoever reads what it does from now on: the controller, or the launcher.

@@ -129,6 +129,21 @@ class Walls:
             self.overlay.extend(writable, covered)
             self.covered = tuple(layer.path for layer in self.overlay.layers)
 
+    def environment_of_fork(self, pid: int, marks: Sequence[str]) -> list[bytes]:
+        """What a fork of this process, however it was made, has in its environment by now; empty where nobody can tell.
+
+        :param marks: a variable is told where it has one of these in it.
+        """
+        if self.overlay is None:
+            return []
+        from pytest_session_guard._controls.overlay import environment_of_fork
+        from pytest_session_guard._host.memory import place_of_environment
+
+        try:
+            return environment_of_fork(self.address, pid, place_of_environment(), marks)
+        except (OSError, ValueError):
+            return []
+
     @property
     def namespace(self) -> str:
         """The mount namespace of the overlay, in the words of ``/proc/PID/ns/mnt``, or ``""``."""

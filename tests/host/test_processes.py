@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -120,3 +121,28 @@ def test_namespace_and_program_are_those_of_this_process() -> None:
         assert process.pid in processes.process_ids()
         assert os.getppid() in processes.ancestors()
         assert not {os.getpid(), process.pid} & processes.ancestors()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("command", "is_so"),
+    [
+        pytest.param("import signal; signal.pause()", True, id="waits"),
+        pytest.param("import time\nfor _ in range(9): time.sleep(.01)\ntime.sleep(20)", False, id="has-waited"),
+        pytest.param("while True: pass", False, id="runs"),
+    ],
+)
+def test_how_long_a_process_sleeps_that_never_slept_before(command: str, is_so: bool) -> None:
+    before = time.monotonic()
+    # A fork, which reads no files as it begins.
+    pid = os.fork()
+    if pid == 0:
+        exec(command)
+    try:
+        time.sleep(0.5)
+        asleep_s = processes.asleep_s(pid)
+        assert (0 < asleep_s <= time.monotonic() - before) if is_so else asleep_s == 0
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert processes.asleep_s(pid) == 0

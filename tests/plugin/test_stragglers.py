@@ -59,6 +59,15 @@ def test_waits():
     while not DONE.exists():
         time.sleep(0.01)
 
+def test_starts_and_waits():
+    subprocess.run(["true"], check=True)
+    test_waits()
+
+def test_expects_and_waits(session_guard):
+    with session_guard.expect_refusal():
+        subprocess.run("ln ~/.chat/state.db $TMPDIR/own", shell=True)
+        test_waits()
+
 def test_innocent():
     pass
 
@@ -98,6 +107,29 @@ def test_what_a_straggler_does_is_charged_to_its_starter(
     assert "$TMPDIR/go" in touch["process"] or "ln " in touch["process"]
     assert "PASSED" in result.said_of("test_waits"), result.words
     assert "PASSED" in result.said_of("test_innocent"), result.words
+
+
+def test_who_has_made_a_try_is_known_beside_programs_of_the_running_test(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE.replace("@ACT@", LINKS)})
+
+    result = project.run("test_it.py::test_starts", "test_it.py::test_starts_and_waits")
+
+    assert (result.status, result.changes) == (1, {}), result.words
+    (touch,) = result.touches
+    assert (touch["nodeid"], touch["phase"]) == ("test_it.py::test_starts", "late"), result.words
+    assert touch["process"].startswith("ln "), result.words
+    assert "PASSED" in result.said_of("test_starts_and_waits"), result.words
+
+
+def test_what_a_test_expects_of_its_own_programs_forgives_no_straggler(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": SUITE.replace("@ACT@", LINKS)})
+
+    result = project.run("test_it.py::test_starts", "test_it.py::test_expects_and_waits")
+
+    assert (result.status, result.changes) == (1, {}), result.words
+    (touch,) = result.touches
+    assert (touch["nodeid"], touch["path"].rpartition("/")[2]) == ("test_it.py::test_starts", "notes.txt"), result.words
+    assert "PASSED" in result.said_of("test_expects_and_waits"), result.words
 
 
 NATIVE = "native"

@@ -41,6 +41,7 @@ from __future__ import annotations
 from .changes import Change
 from .disk_store import sweep_leftovers
 from .entrance import attach, call_keeper, enter, probe, resume, tell_keeper, witness_places
+from .forks import environment_of_fork
 from .handle import Overlay
 from .layout import OverlayPlan
 from .makings import Making
@@ -59,6 +60,7 @@ __all__ = [
     "attach",
     "call_keeper",
     "enter",
+    "environment_of_fork",
     "probe",
     "resume",
     "sweep_leftovers",

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 from typing import Final
 
-from ..._host import processes, seccomp
+from ..._host import memory, seccomp
 
 _PATH_BYTES: Final = 4096
-_PAGE_BYTES: Final = 4096
 _HERE: Final = 0xFFFFFF9C  # AT_FDCWD, as the lower half of a register
 
 # Where a call's paths lie among its arguments: pairs of (directory descriptor, path); None stands for the working
@@ -172,7 +170,7 @@ def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
 
 
 def _name_at(notification: seccomp.Notification, place: int) -> str:
-    name = os.fsdecode(b"".join(_string(notification.thread, notification.arguments[place])))
+    name = os.fsdecode(memory.string_of(notification.thread, notification.arguments[place], _PATH_BYTES))
     for alias, below in _OWN_ALIASES:
         if name.startswith(alias):
             # To this process they would mean its own.
@@ -182,7 +180,7 @@ def _name_at(notification: seccomp.Notification, place: int) -> str:
 
 def _how_of_openat2(notification: seccomp.Notification) -> int:
     """The flags, which lie in memory."""
-    (flags,) = struct.unpack("=Q", processes.memory_of(notification.thread, notification.arguments[2], 8))
+    (flags,) = struct.unpack("=Q", memory.memory_of(notification.thread, notification.arguments[2], 8))
     return int(flags)
 
 
@@ -206,18 +204,6 @@ def _resolved(directory: str) -> str:
 
 def _descriptor(argument: int) -> int:
     return argument & 0x7FFFFFFF
-
-
-def _string(thread: int, address: int) -> Iterator[bytes]:
-    """A C string of another process, piece by piece: it may end just before a page that is not there."""
-    end = address + _PATH_BYTES
-    while address < end:
-        read = processes.memory_of(thread, address, _PAGE_BYTES - address % _PAGE_BYTES)
-        piece, zero, _ = read.partition(b"\0")
-        yield piece
-        if zero:
-            return
-        address += len(piece)
 
 
 def exists(thread: int, path: str) -> bool:

@@ -18,7 +18,6 @@ _KEPT_AT_MOST: Final = 100
 _COMMAND_CHARACTERS: Final = 200
 # How long an entry is shows in the kernel's list alone, which until Linux 6.19 has none of such a ring.
 _UNLISTED: Final = rings.SETUP_LONG | rings.SETUP_WITHOUT_ARRAY
-_TEST_VARIABLE: Final = b"PYTEST_CURRENT_TEST="
 
 
 class Rings:
@@ -73,16 +72,10 @@ class Rings:
 
     def _note(self, thread: int) -> None:
         command = processes.command_of(thread)[:_COMMAND_CHARACTERS]
-        started_by = next(filter(None, map(_test_in, processes.environment_of(thread))), "")
+        started_by = processes.test_in(processes.environment_of(thread))
         if len(self._askers) < _KEPT_AT_MOST:
             self._askers[f"{command!r}, started by {started_by}" if started_by else repr(command)] = None
 
     def askers(self) -> list[str]:
         """The command lines of those with a ring that is not heard, and the tests that started them where that is known."""
         return list(self._askers)
-
-
-def _test_in(variable: bytes) -> str:
-    """The test that runs, by pytest's own variable; without its phase."""
-    _, found, words = variable.partition(_TEST_VARIABLE)
-    return words.decode("utf-8", "backslashreplace").rpartition(" (")[0] if found and variable.startswith(found) else ""

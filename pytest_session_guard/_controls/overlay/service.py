@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import select
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, astuple
 from typing import Any, Final, NoReturn
 
-from ..._host import namespaces
+from ..._host import memory, namespaces
 from ..._host.fsops import Raw
 from .base import Base, take_as_base
 from .end_note import make_end_note, note_end
@@ -274,8 +274,8 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
         case "hold" | "let go" as wish:
             keeper.mind_door(request["pid"], None if wish == "let go" else descriptors[0])
             channel.send({})
-        case "tries" | "makings" | "rings":
-            channel.send(heard(keeper, request))
+        case "tries" | "makings" | "rings" | "environment":
+            channel.send(known(keeper, request))
         case "show":
             keeper.show_pristine(request["path"], *descriptors)
             channel.send({})
@@ -286,8 +286,19 @@ def answer(keeper: Keeper, channel: Channel, request: dict[str, Any], descriptor
             raise LookupError(f"no such request: {other!r}")
 
 
-def heard(keeper: Keeper, request: dict[str, Any]) -> dict[str, Any]:
-    """What was heard and is asked for: who asked for a ring, or of one stack the tries or makings that are left."""
+def marked(words: Iterable[bytes], marks: Iterable[str]) -> Iterator[str]:
+    """Those of some words, for a message, in which one of some marks is."""
+    raw = [mark.encode() for mark in marks]
+    yield from (word.decode("latin-1") for word in words if any(mark in word for mark in raw))
+
+
+def known(keeper: Keeper, request: dict[str, Any]) -> dict[str, Any]:
+    """What is asked for and known here: what a fork has in its environment, or what was heard.
+
+    That is who asked for a ring, or of one stack the tries or makings that are left.
+    """
+    if request["ask"] == "environment":
+        return {"words": list(marked(memory.environment_at(request["pid"], request["place"]), request["marks"]))}
     ear, what = keeper.ear, request["ask"]
     if what == "rings":
         return {"askers": [] if ear is None else ear.rings.askers()}

@@ -55,6 +55,7 @@ class Try:
     :param pid: the thread that tried.
     :param command: its command line.
     :param refused: the keeper refused it.
+    :param test: the one that pytest names in the environment that its program was started with, or ``""``.
     """
 
     operation: str
@@ -63,6 +64,7 @@ class Try:
     pid: int
     command: str
     refused: bool = False
+    test: str = ""
 
     def to_message(self) -> tuple[object, ...]:
         """The try in a message."""
@@ -234,7 +236,8 @@ class Ear:
         command = processes.command_of(pid)[:_COMMAND_CHARACTERS]
         kept = self._kept.setdefault(self._label_of(pid), [])
         if len(kept) < KEPT_AT_MOST:
-            kept.append(Try(operation_of(notification), path, other, pid, command, refused))
+            test = processes.test_in(processes.environment_of(pid))
+            kept.append(Try(operation_of(notification), path, other, pid, command, refused, test))
         self.counter.count_try()
 
     def _is_guarded(self, path: str) -> bool:
