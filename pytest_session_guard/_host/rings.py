@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from .._core.values import dataclass
-from . import processes
+from . import memory, processes
 from .syscalls import syscall
 
 # Of a setup's parameters.
@@ -84,7 +84,7 @@ def setup_of(thread: int, address: int) -> tuple[int, int]:
     :returns: flags, and where the entries are to lie where that is memory of its own.
     :raises OSError: its memory cannot be read.
     """
-    flags, own_memory = _PARAMETERS.unpack(processes.memory_of(thread, address, _PARAMETERS.size))
+    flags, own_memory = _PARAMETERS.unpack(memory.memory_of(thread, address, _PARAMETERS.size))
     return flags, own_memory if flags & SETUP_IN_OWN_MEMORY else 0
 
 
@@ -132,8 +132,8 @@ def entries(
     if not places:
         return []
     found = []
-    for memory in _memories(thread, descriptor, (max(places) + 1) * size, own_memory):
-        found += [_entry(memory[place * size :], listed) for place in places]
+    for content in _memories(thread, descriptor, (max(places) + 1) * size, own_memory):
+        found += [_entry(content[place * size :], listed) for place in places]
     return [entry for entry in found if entry is not None and entry.name not in without]
 
 
@@ -157,7 +157,7 @@ def _memories(thread: int, descriptor: int, length: int, own_memory: Sequence[in
         if not own_memory:
             raise
         for address in own_memory:
-            yield processes.memory_of(thread, address, length)
+            yield memory.memory_of(thread, address, length)
 
 
 def _shared(thread: int, descriptor: int, length: int) -> bytes:
@@ -181,8 +181,8 @@ def _open_process(thread: int) -> int:
         return os.pidfd_open(processes.process_of(thread))
 
 
-def _entry(memory: bytes, listed: bytes) -> Entry | None:
-    opcode, flags, *words = _ENTRY.unpack_from(memory)
+def _entry(content: bytes, listed: bytes) -> Entry | None:
+    opcode, flags, *words = _ENTRY.unpack_from(content)
     if opcode not in _CALLS:
         return None
     _, name, places = _CALLS[opcode]

@@ -20,7 +20,7 @@ from pytest_session_guard._controls.overlay import Overlay
 from pytest_session_guard._controls.overlay import makings as makings_of_overlay
 from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
 from pytest_session_guard._controls.overlay.makings import Expected, Making, Makings
-from pytest_session_guard._controls.overlay.service import heard
+from pytest_session_guard._controls.overlay.service import known
 from pytest_session_guard._host.identity import identity_of
 
 LATE_NS = 10_000_000_000
@@ -330,7 +330,7 @@ def test_call_that_had_not_come_to_its_end_when_asked_is_asked_for_again(
     layers._pid = os.getpid()
     layers._hearing = Hearing(os.dup(counter.fd))
     keeper = SimpleNamespace(ear=SimpleNamespace(told=lambda _, label: makings.take(label), makings=makings))
-    channel = SimpleNamespace(ask=lambda request: (json.loads(json.dumps(heard(keeper, request), default=astuple)), []))
+    channel = SimpleNamespace(ask=lambda request: (json.loads(json.dumps(known(keeper, request), default=astuple)), []))
     monkeypatch.setattr(layers, "_channel", channel, raising=False)
 
     scene.expect("a", label="gw0")

@@ -15,7 +15,7 @@ from capabilities import rings as gives_rings
 from ring import Ring
 
 from pytest_session_guard._host import rings
-from pytest_session_guard._host.processes import memory_of
+from pytest_session_guard._host.memory import memory_of
 from pytest_session_guard._host.support import tried_in_child
 
 pytestmark = pytest.mark.skipif(not gives_rings(), reason="the kernel gives no ring here")
