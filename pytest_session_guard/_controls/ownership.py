@@ -105,23 +105,16 @@ class Ownership:
         intents = list(self._pending.items())
         # Looked at first: what has taken its place by then is told of in any case.
         seen = {path: _look(path) for path, _ in intents}
-        self._hear()
-        awaited = [path for path in seen if seen[path] is not None and self._arrivals.is_awaited(path)]
-        if awaited:
-            for path in awaited:
-                self._arrivals.catch_up(path)
-            self._hear()
+        self._arrivals.catch_up([path for path in seen if seen[path] is not None])
+        for path, moved in self._arrivals.take():
+            if path in self._pending:
+                self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
         for path, intent in intents:
             if self._settle_one(path, seen[path], *intent) and self._pending.get(path) is intent:
                 self._pending.pop(path, None)
                 self._came.pop(path, None)
                 self._arrivals.forget(path)
         self._settle_leaving()
-
-    def _hear(self) -> None:
-        for path, moved in self._arrivals.take():
-            if path in self._pending:
-                self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
 
     def _settle_one(
         self,

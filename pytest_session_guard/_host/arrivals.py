@@ -10,8 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from _thread import RLock
-from collections.abc import Callable
+from _thread import RLock, get_ident
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -132,20 +132,16 @@ class Arrivals:
         except OSError:
             return True
 
-    def is_awaited(self, path: str) -> bool:
-        """Whether the kernel would tell who made something at a name, and has told nothing."""
-        heard = (self._by_us, self._by_others, self._unheard)
-        return self._watches.get(path) in self._marked and not any(path in names for names in heard)
+    def catch_up(self, paths: Iterable[str]) -> None:
+        """Let those finish who are at work in the directories of names at this moment, threads of ours among them.
 
-    def catch_up(self, path: str) -> None:
-        """Let those finish who are making something in the directory of a name at this moment, threads of ours among them.
-
-        The kernel shows an object a moment before it tells of it. Until it has told, nobody can look for another name
-        there, unless somebody has before.
+        The kernel shows an object, or what has taken its place, a moment before it tells of it. Until it has told, nobody can
+        look for another name there, unless somebody has before.
         """
-        self._looks += 1
-        with suppress(OSError):
-            Raw.lstat(f"{path.rpartition('/')[0]}/.session-guard-{Raw.getpid()}-{self._looks}-{len(path)}")
+        for directory in {path.rpartition("/")[0] for path in paths if path in self._watches}:
+            self._looks += 1
+            with suppress(OSError):
+                Raw.lstat(f"{directory}/.session-guard-{Raw.getpid()}-{self._looks}-{get_ident()}")
 
     def forget(self, path: str) -> None:
         """Nobody waits for ``path`` any more."""

@@ -327,22 +327,37 @@ def test_what_somebody_else_lends_may_be_changed_and_is_not_listed(run: Run, tmp
 
 
 @needs_inotify
-def test_what_a_slow_thread_is_making_is_waited_for(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("is_replaced", [True, False])
+def test_what_is_told_a_moment_after_it_shows_is_waited_for(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_replaced: bool
+) -> None:
     path = run.create(tmp_path / "a")
     if run.arrivals._makers is None:
         pytest.skip("no fanotify to be had here")
-    told = run.arrivals._makers.told
-    answers = [[], told]
+    if is_replaced:
+        subprocess.run(["sh", "-ec", "echo live > new; mv new a"], cwd=tmp_path, check=True)
+    is_told: list[bool] = []
+    for one in (run.arrivals._notices, run.arrivals._makers):
+        take = one.take
+        monkeypatch.setattr(one, "take", lambda take=take: take() if is_told else b"")
+    catch_up = run.arrivals.catch_up
+    monkeypatch.setattr(run.arrivals, "catch_up", lambda paths: (catch_up(paths), is_told.append(True)))
 
-    def told_later() -> Any:
-        # The kernel shows an object a moment before it tells of it.
-        answer = answers.pop(0) if answers else told
-        return answer() if callable(answer) else answer
+    assert run.owns(path) is not is_replaced
+    assert is_told
 
-    monkeypatch.setattr(run.arrivals._makers, "told", told_later)
 
-    assert run.owns(path)
-    assert answers == []
+@needs_inotify
+def test_who_looks_for_another_name_waits_for_what_is_being_made_there(run: Run, tmp_path: Path) -> None:
+    looked_for = []
+    path = run.create(tmp_path / "a")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pytest_session_guard._host.arrivals.Raw.lstat", looked_for.append)
+        run.arrivals.catch_up([str(path), str(tmp_path / "b")])
+        run.arrivals.catch_up([str(path)])
+
+    assert {os.path.dirname(name) for name in looked_for} == {str(tmp_path)}
+    assert len(set(looked_for)) == 2
 
 
 @needs_inotify

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import astuple, field
 from typing import Any, Final, Literal
@@ -159,7 +159,7 @@ class Makings:
             return
         expected.followed = False
         seen = _look(expected.path)
-        self._hear_of_arrivals()
+        self._hear_of_arrivals([expected.path])
         if answer is not None:  # otherwise it may have been made, and nobody knows by whom
             if answer >= 0 and seen is not None and _has_one_name(expected.path):
                 self._known.add(seen.identity)
@@ -181,7 +181,7 @@ class Makings:
             return
         # Looked at first: what has taken its place by then is told of in any case.
         seen = [(expected, _look(expected.path)) for expected in unfollowed]
-        self._hear_of_arrivals()
+        self._hear_of_arrivals(expected.path for expected, sight in seen if sight is not None)
         for expected, sight in seen:
             is_over = expected.is_over(heard)
             if sight is not None and (is_over or expected.path in self._came):
@@ -191,7 +191,8 @@ class Makings:
             if is_over:
                 self._forget(expected)
 
-    def _hear_of_arrivals(self) -> None:
+    def _hear_of_arrivals(self, paths: Iterable[str]) -> None:
+        self._arrivals.catch_up(paths)
         for path, moved in self._arrivals.take():
             if self._is_expected(path):
                 self._came[path] = self._came.get(path, 0) + (2 if moved else 1)
