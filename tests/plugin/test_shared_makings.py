@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from project import HOME, Account, MakeProject, Project
 
 from pytest_session_guard._controls.overlay.hearing import Counter, Hearing
 from pytest_session_guard._core.records import iter_kind, parse_journal
+from pytest_session_guard._core.removal import NOT_TOLD
 
 pytestmark = pytest.mark.skipif(not mount_namespace(), reason="no mount namespace to be had here")
 
@@ -332,6 +334,27 @@ def test_what_others_make_where_the_call_of_a_program_without_a_hook_failed_stay
 
     assert result.status == 0, result.words
     assert everything_in(store) == {"real.json", "a", "b"}, result.words
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="no debugger to be had here")
+def test_what_a_program_makes_that_a_debugger_follows_may_be_changed_stays_and_is_named(
+    make_project: MakeProject,
+) -> None:
+    suite = IMPORTS + (
+        "def test_it(monkeypatch):\n    monkeypatch.chdir(STORE)\n"
+        "    followed = ['strace', '-f', '-o', '/dev/null', 'sh', '-ec']\n"
+        "    subprocess.run([*followed, 'echo x > a; echo x > b; echo x > c; mkdir d; mv d e'], check=True)\n"
+        "    os.remove('a')\n    sh('rm b; echo y > c')\n    Path('c').write_text('z')\n"
+    )
+    project = make_project({"test_it.py": suite})
+    store = make_store(project)
+
+    result = project.run(f"--session-guard-share={store}")
+
+    assert (result.status, result.touches) == (0, []), result.words
+    assert {path.name for path in store.iterdir()} == {"real.json", "c", "e"}
+    kept = {os.path.relpath(one["path"], store): one["reason"] for one in result.report["artifacts"]["kept"]}
+    assert kept == {"c": NOT_TOLD, "e": NOT_TOLD}, result.words
 
 
 TAGS = """
