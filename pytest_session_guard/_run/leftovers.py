@@ -42,11 +42,13 @@ class Leftover:
     """A process that the run started and that outlives it.
 
     :param nodeid: the test that started it, or ``""`` where that is not known.
+    :param is_inner: its environment names a test of another pytest, which one of this run's tests started.
     """
 
     pid: int
     command: str
     nodeid: str = ""
+    is_inner: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The process as a record of a journal."""
@@ -73,6 +75,7 @@ class Leftovers:
     :param namespaces: the mount namespaces of the run, where it has such.
     :param forked: the tests that made a bare fork of this process; such a child has no environment of its own to ask.
     :param environment_of_fork: as of `Walls`.
+    :param is_test: whether a test is one of this run; those of a pytest that a test has started are not.
     :param near: only this process's children and all below them count, and those that are ``known`` besides; that takes no look
         at other processes.
     """
@@ -81,6 +84,7 @@ class Leftovers:
     namespaces: Collection[str] = ()
     forked: Collection[str] = ()
     environment_of_fork: Callable[[int, Sequence[str]], list[bytes]] = lambda pid, marks: []
+    is_test: Callable[[str], bool] = bool
     near: bool = False
     known: Collection[int] = ()
     met: dict[int, Leftover] = field(default_factory=dict)
@@ -138,10 +142,13 @@ class Leftovers:
         if forker is not None:
             return Leftover(pid, command, forker)
         if is_fork(pid, words):
-            return Leftover(pid, command, *self.forked) if len(self.forked) == 1 else Leftover(pid, command)
+            return Leftover(pid, command, next(iter(self.forked)) if len(self.forked) == 1 else "")
         # A program that is just being started has no environment yet; its parent's test started it all the same.
         parent = self.met.get(parent_of(pid))
-        return Leftover(pid, command, test_in(words) or (parent.nodeid if parent is not None else ""))
+        named = test_in(words)
+        if self.is_test(named):
+            return Leftover(pid, command, named)
+        return Leftover(pid, command, parent.nodeid if parent is not None else "", is_inner=named != "")
 
     def forker_of(self, pid: int) -> str | None:
         """The test that ran when a process was forked off this one, past Python too, or ``""`` for none.

@@ -34,12 +34,17 @@ class Stragglers:
 
     :param run_id: the run's.
     :param walls: gives those that this process stands behind.
+    :ivar tests: those that this process has run.
     """
 
     def __init__(self, run_id: str, walls: Callable[[], Walls], commands: Commands, forks: Forks) -> None:
         self._walls, self._commands, self._forks = walls, commands, forks
+        self.tests: set[str] = set()
         self._leftovers = Leftovers(
-            run_id, environment_of_fork=lambda pid, marks: walls().environment_of_fork(pid, marks), near=True
+            run_id,
+            environment_of_fork=lambda pid, marks: walls().environment_of_fork(pid, marks),
+            is_test=self.tests.__contains__,
+            near=True,
         )
         self._listed: frozenset[int] = frozenset()
         # How long each has run up to the beginning of this phase, or a moment before.
@@ -52,6 +57,7 @@ class Stragglers:
 
     def enter(self, nodeid: str) -> None:
         """A phase begins. Ten thousand empty tests come here: nothing is called for nothing."""
+        self.tests.add(nodeid)
         if self._commands.started or self._forks.lately:
             ended, forked = self._commands.end_of_others(nodeid), self._forks.end_of_another(nodeid)
             if ended is not None or forked is not None:
@@ -73,7 +79,9 @@ class Stragglers:
         at_work = []
         for one in self._leftovers.look():
             is_orphan = one.pid in orphans
-            starter = one.nodeid or self._starter(one.pid, forked or "" if is_orphan else nodeid, is_orphan)
+            # A daemon of a pytest that a test has started names a test of that one.
+            own = nodeid if one.is_inner or not is_orphan else forked or ""
+            starter = one.nodeid or self._starter(one.pid, own, is_orphan and not one.is_inner)
             at_work.append(Leftover(one.pid, one.command or words, starter))
         self._leftovers.met = {one.pid: one for one in at_work if one.nodeid}
         self._nobodys = frozenset(one.pid for one in at_work if not one.nodeid)

@@ -42,6 +42,28 @@ def fork_a_daemon(act):
         fork_a_child(act)
         os._exit(0)
 
+INNER = '''
+import os, subprocess
+def test_inner():
+    subprocess.Popen(["sh", "-c", os.environ["LATE"]], start_new_session=True)
+'''
+
+def inner_pytest(tmp_path, monkeypatch):
+    monkeypatch.setenv("LATE", LATE)
+    (tmp_path / "test_in.py").write_text(INNER)
+    (tmp_path / "pytest.ini").write_text("[pytest]\\n")
+    return [sys.executable, "-m", "pytest", "-p", "no:session-guard", str(tmp_path)]
+
+def test_starts_a_pytest(tmp_path, monkeypatch):
+    subprocess.run(inner_pytest(tmp_path, monkeypatch), check=True)
+
+def test_starts_a_pytest_that_stays(tmp_path, monkeypatch):
+    words = inner_pytest(tmp_path, monkeypatch)
+    words[1:3] = ["-c", "import pytest, sys, time; pytest.main(sys.argv[1:]); time.sleep(9)"]
+    inner = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    while " passed" not in inner.stdout.readline():
+        pass
+
 def test_forks_a_daemon():
     fork_a_daemon(native_harm)
 
@@ -91,7 +113,9 @@ pytestmark = pytest.mark.skipif(probe().status == "unavailable", reason="no over
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)])
 @pytest.mark.parametrize("act", [WRITES, LINKS])
-@pytest.mark.parametrize("starter", ["test_starts", "test_starts_a_daemon"])
+@pytest.mark.parametrize(
+    "starter", ["test_starts", "test_starts_a_daemon", "test_starts_a_pytest", "test_starts_a_pytest_that_stays"]
+)
 def test_what_a_straggler_does_is_charged_to_its_starter(
     make_project: MakeProject, starter: str, act: str, workers: tuple[str, ...]
 ) -> None:
