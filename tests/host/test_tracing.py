@@ -173,13 +173,13 @@ def test_threads_programs_and_signals_are_as_without(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not narrow_calls(), reason="no 32-bit calls here")
-def test_answers_of_32_bit_calls_and_programs_are_told(tmp_path: Path) -> None:
+def test_answers_of_32_bit_calls_and_programs_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     program = tmp_path / "program"
     program.write_bytes(small_32_bit_program())
     program.chmod(0o700)
 
     def action() -> None:
-        os.chdir(tmp_path)
         made = [narrow_call(_MKDIR, b"own", 0o700) for _ in range(2)]
         assert made == [0, -errno.EEXIST], made
         assert subprocess.run([program], check=False).returncode == 0
