@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -201,6 +202,29 @@ def test_what_others_made_meanwhile_is_held_against_programs_without_a_hook(
     assert hurt == {f"{place}/{name}" for place in places for name in ("live", "made/live")}, result.words
     assert {(store / path).read_text() for path in hurt} == {"live\n"}
     assert {touch["nodeid"].rpartition("test_")[2] for touch in result.touches} == set(HURTS), result.words
+
+
+def test_file_in_a_directory_that_is_renamed_all_the_time_is_held_against_who_has_it_open(
+    make_project: MakeProject,
+) -> None:
+    suite = IMPORTS + (
+        "def test_it():\n    (STORE / 'asked').touch()\n    unlinkat, place = ctypes.CDLL(None).unlinkat, None\n"
+        "    while not place:\n        with contextlib.suppress(OSError):\n            place = os.open(STORE / 'a', os.O_RDONLY)\n"
+        "    assert {unlinkat(place, b'live', 0) for _ in range(500)} == {-1}\n"
+    )
+    live = (
+        "import os, sys\nwhile not os.path.exists('asked'): pass\n"
+        "os.mkdir('b')\nopen('b/live', 'w').close()\n"
+        "while os.getppid() == int(sys.argv[1]):\n    os.rename('b', 'a')\n    os.rename('a', 'b')\n"
+    )
+    project = make_project({"test_it.py": suite})
+    store = make_store(project)
+    with subprocess.Popen([sys.executable, "-c", live, str(os.getpid())], cwd=store) as application:
+        result = project.run(f"--session-guard-share={store}")
+        application.kill()
+
+    assert result.status == 1, result.words
+    assert [path.name for path in store.rglob("live")] == ["live"], result.words
 
 
 OWN = {

@@ -10,7 +10,7 @@ Nothing can be mounted where nothing is: at a protected root that does not exist
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..._core.records import Identity
 from ..._core.removal import OWN_NAMES
@@ -51,15 +51,17 @@ class Custody:
             self._plan = plan
         return bool(plan.shared or (plan.forbids_missing and self._missing()))
 
-    def held(self, thread: int, paths: Iterable[str], to_write: bool) -> str:
+    def held(self, thread: int, paths: Iterable[str], to_write: bool, views: Mapping[str, str]) -> str:
         """The first of these paths at which something must stay as it is, or ``""``.
 
         :param thread: whose view of the disk counts.
+        :param views: how that one reaches what is at a path, where it does not by the path itself.
         :param to_write: the call opens what stands there; otherwise it takes or changes the name, or the object's facts.
         """
         every = list(paths)
         is_moved_aside = any(self._is_of_the_guard(path) for path in every)
-        return next((path for path in every if self._must_stay(thread, path, to_write, is_moved_aside)), "")
+        named = ((path, views.get(path) or f"/proc/{thread}/root{path}") for path in every)
+        return next((path for path, view in named if self._must_stay(path, view, to_write, is_moved_aside)), "")
 
     def barred(self, thread: int, path: str) -> bool:
         """Whether nothing may come to be at a path.
@@ -86,11 +88,11 @@ class Custody:
         own = f"{self._plan.scratch.rpartition('/')[0]}/quarantine"
         return path.rpartition("/")[2].startswith(OWN_NAMES) or is_within(path, own)
 
-    def _must_stay(self, thread: int, path: str, to_write: bool, is_moved_aside: bool) -> bool:
+    def _must_stay(self, path: str, view: str, to_write: bool, is_moved_aside: bool) -> bool:
         if not self.is_shared(path):
             return False
         try:
-            seen = look(f"/proc/{thread}/root{path}")
+            seen = look(view)
         except OSError:
             return False  # nothing stands there
         if to_write and not stat.S_ISREG(seen.mode):

@@ -104,6 +104,14 @@ def paths_of(notification: seccomp.Notification) -> list[str]:
     return [_path_at(notification, spot) for spot in _SPOTS[notification.name]]
 
 
+def views_of(notification: seccomp.Notification) -> list[str]:
+    """How the caller reaches what is at each of the paths, also when somebody renames a directory on the way meanwhile.
+
+    :raises OSError: the thread is gone, or may not be looked at.
+    """
+    return [_view_at(notification, spot) for spot in _SPOTS[notification.name]]
+
+
 def last_name_of(notification: seccomp.Notification) -> str:
     """The last component of the one path that a removal is given.
 
@@ -167,6 +175,18 @@ def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
         return os.path.realpath(name)
     above, _, last = name.rpartition("/")
     return os.path.normpath(os.path.join(_resolved(above or "/"), last))
+
+
+def _view_at(notification: seccomp.Notification, spot: _Spot) -> str:
+    directory, place = spot
+    thread = notification.thread
+    if notification.path or place is None:
+        return ""
+    name = _name_at(notification, place).rstrip("/")
+    if name.startswith("/"):
+        return f"/proc/{thread}/root{name}"
+    number = _HERE if directory is None else notification.arguments[directory] & 0xFFFFFFFF
+    return f"/proc/{thread}/cwd/{name}" if number == _HERE else f"/proc/{thread}/fd/{_descriptor(number)}/{name}"
 
 
 def _name_at(notification: seccomp.Notification, place: int) -> str:

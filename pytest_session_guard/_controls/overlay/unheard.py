@@ -31,6 +31,7 @@ from .heard_calls import (
     only_reads,
     operation_of,
     paths_of,
+    views_of,
 )
 from .hearing import Counter
 from .layout import OverlayPlan
@@ -171,7 +172,8 @@ class Ear:
     def _held(self, call: seccomp.Notification, every: list[str], is_making: bool) -> str:
         """The path at which a call would hurt what is in custody, or bring about what must not be; ``""`` where it does neither."""
         barred = every[-1] if is_making and self._custody.barred(call.thread, every[-1]) else ""
-        return self._custody.held(call.thread, _hurt_by(call, every), call.name in seccomp.WRITES) or barred
+        views = dict(zip(every, views_of(call), strict=True)) if every else {}
+        return self._custody.held(call.thread, _hurt_by(call, every), call.name in seccomp.WRITES, views) or barred
 
     def _note_making(self, call: seccomp.Notification, every: list[str]) -> None:
         """Remember what is about to come to be in a shared place."""
