@@ -161,6 +161,28 @@ def test_report_mode_lets_a_guarded_file_of_the_rootdir_be_replaced(make_project
     assert {(touch["path"], touch["outcome"]) for touch in result.touches} == {(f"{project.root}/.env", "contained")}
 
 
+SIGNALLED = """\
+import signal
+
+def test_it(tmp_path):
+    came = []
+    signal.signal(signal.SIGALRM, lambda *_: came.append(1))
+    (tmp_path / "a").touch()
+    signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+    for _ in range(500):
+        os.rename(tmp_path / "a", tmp_path / "b")
+        os.replace(tmp_path / "b", tmp_path / "a")
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert came
+"""
+
+
+def test_signal_ends_no_rename_while_it_waits_to_be_heard(make_project: MakeProject) -> None:
+    result = make_project({"test_it.py": f"{IMPORTS}{SIGNALLED}"}).run()
+
+    assert (result.status, result.touches, result.outcomes) == (0, [], {"passed": 1}), result.words
+
+
 @pytest.mark.parametrize("inside", [True, False])
 def test_a_thread_outside_of_the_walls_has_no_move_finished_for_it(inside: bool) -> None:
     overlay = cast("Any", SimpleNamespace(is_around_here=lambda: inside))
