@@ -164,21 +164,44 @@ def test_report_mode_lets_a_guarded_file_of_the_rootdir_be_replaced(make_project
 SIGNALLED = """\
 import signal
 
-def test_it(tmp_path):
+def test_it(tmp_path, monkeypatch):
     came = []
     signal.signal(signal.SIGALRM, lambda *_: came.append(1))
-    (tmp_path / "a").touch()
+    place = HERE.parent / "store"
+    monkeypatch.chdir(place if place.exists() else tmp_path)
+    Path("a").touch()
     signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
-    for _ in range(500):
-        os.rename(tmp_path / "a", tmp_path / "b")
-        os.replace(tmp_path / "b", tmp_path / "a")
+    for _ in range(300):
+        os.rename("a", "b")
+        os.replace("b", "a")
+        os.link("a", "c")
+        os.chown("c", -1, -1)
+        os.unlink("c")
     signal.setitimer(signal.ITIMER_REAL, 0)
     assert came
 """
 
 
-def test_signal_ends_no_rename_while_it_waits_to_be_heard(make_project: MakeProject) -> None:
-    result = make_project({"test_it.py": f"{IMPORTS}{SIGNALLED}"}).run()
+MAKES = """\
+        os.mkdir("d")
+        os.symlink("a", "d/l")
+        os.mkfifo("d/p")
+        os.truncate("a", 0)
+        os.remove("d/l")
+        os.remove("d/p")
+        os.rmdir("d")
+"""
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_signal_ends_no_call_while_it_waits_to_be_heard(make_project: MakeProject, shared: bool) -> None:
+    suite = IMPORTS + SIGNALLED.replace('        os.unlink("c")\n', '        os.unlink("c")\n' + MAKES)
+    project = make_project({"test_it.py": suite})
+    store = project.base / "store"
+    if shared:
+        store.mkdir()
+
+    result = project.run(*([f"--session-guard-share={store}"] if shared else []))
 
     assert (result.status, result.touches, result.outcomes) == (0, [], {"passed": 1}), result.words
 

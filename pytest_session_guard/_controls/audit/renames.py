@@ -41,7 +41,7 @@ def finishing_renames(original: Rename, walls: Walls) -> Rename:
     @wraps(original)
     def rename(src: Any, dst: Any, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None) -> None:
         try:
-            _insist(original, src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+            original(src, dst, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
         except OSError as problem:
             if problem.errno not in (errno.EXDEV, errno.EBUSY) or src_dir_fd is not None or dst_dir_fd is not None:
                 raise
@@ -61,19 +61,6 @@ def finishing_renames(original: Rename, walls: Walls) -> Rename:
         move.put_in_place(original)
 
     return rename
-
-
-def _insist(original: Rename, *arguments: Any, **named: Any) -> None:
-    """Make a call again that a signal has ended.
-
-    Without the guard none ends this one. Where it has to wait to be heard one can: a handler of Python's has no call made
-    again by the kernel, and Python itself does that (PEP 475) only for calls that wait by nature.
-    """
-    while True:
-        try:
-            return original(*arguments, **named)
-        except InterruptedError:
-            continue
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,11 @@ Audit = Callable[..., None]
 FEATURE_SETS: Final = ("supports_dir_fd", "supports_fd", "supports_follow_symlinks", "supports_effective_ids")
 LINK_ITSELF: Final = ("chmod", "chown", "utime", "setxattr", "removexattr", "chflags")
 ALWAYS_LINK_ITSELF: Final = ("lchown", "lchmod", "lchflags")
+# Those that wait to be heard where the walls stand, or where a place is shared.
+HEARD: Final = (
+    "rename", "replace", "rmdir", "unlink", "remove", "mkdir", "mknod", "mkfifo", "link", "symlink", "truncate",
+    "chown", "lchown", "fchown", "setxattr",
+)  # fmt: skip
 
 
 def wrap_calls_without_events(audit: Audit, hint: DirFdHint) -> None:
@@ -48,10 +53,13 @@ def wrap_calls_without_events(audit: Audit, hint: DirFdHint) -> None:
 
 
 def wrap_moves(walls: Walls) -> None:
-    """Let renames and removals past the mounts that the walls are made of, for the life of the process.
+    """Let renames and removals past the mounts that the walls are made of, and no signal end a call, for the life of the process.
 
     :param walls: as of `finishing_renames`; asked each time, since a later session has walls of its own.
     """
+    for name in HEARD:
+        if hasattr(os, name):
+            _replace(name, _insisting(getattr(os, name)))
     for name in ("rename", "replace"):
         _replace(name, finishing_renames(getattr(os, name), walls))
     _replace("rmdir", finishing_rmdir(os.rmdir, walls))
@@ -69,6 +77,24 @@ def _replace(name: str, wrapper: Callable[..., Any]) -> None:
         features: set[Callable[..., Any]] = getattr(os, feature, set())
         if original in features:
             features.add(wrapper)
+
+
+def _insisting(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a call again that a signal has ended.
+
+    Without the guard none ends it. Where it waits to be heard one can: the kernel makes no call again for a handler of
+    Python's, and Python itself does so (PEP 475) only with those that wait by nature.
+    """
+
+    @wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        while True:
+            try:
+                return original(*args, **kwargs)
+            except InterruptedError:
+                continue
+
+    return call
 
 
 def _wrap_open(original: Callable[..., int], hint: DirFdHint) -> Callable[..., int]:
