@@ -272,9 +272,30 @@ def test_what_is_lent_is_followed_to_its_other_names(untold: Run, run: Run, tmp_
     run.ownership.learn(untold.records)
 
     for one in (untold, run):
-        assert set(one.ownership.lent) == {str(tmp_path / name) for name in ("e", "e/b", "e/c")}
+        names = [str(tmp_path / name) for name in ("e", "e/b", "e/c")]
+        assert one.ownership.lent == {name: identity_of(name) for name in names}
         assert one.owns(linked, ask_others=True)
     assert "created" not in untold.kinds
+
+
+@needs_inotify
+def test_further_name_of_our_own_is_ours_as_well(run: Run, tmp_path: Path) -> None:
+    path, linked = run.create(tmp_path / "a"), tmp_path / "b"
+    assert run.ownership.follows(str(path), path.lstat())
+    linked.hardlink_to(path)
+    run.ownership.named(str(linked), identity_of(str(path)))
+
+    assert run.ownership.paths == {str(name): identity_of(str(path)) for name in (path, linked)}
+    assert (run.ownership.lent, run.kinds[-1]) == ({}, "created")
+
+
+def test_what_took_the_place_of_what_is_lent_is_not_followed(untold: Run, tmp_path: Path) -> None:
+    path = untold.create(tmp_path / "a")
+    assert untold.ownership.follows(str(path), path.lstat())
+    subprocess.run(["sh", "-ec", "echo live > b; mv b a"], cwd=tmp_path, check=True)
+
+    assert not untold.ownership.follows(str(path), path.lstat())
+    assert not untold.ownership.follows(str(tmp_path / "other"), path.lstat())
 
 
 def test_what_is_lent_and_comes_to_a_name_of_our_own_takes_its_place(untold: Run, tmp_path: Path) -> None:
