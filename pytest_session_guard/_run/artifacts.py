@@ -58,7 +58,7 @@ class ArtifactDesk:
         tagged = identity_of(real)
         # A tagged document is a new object, of which the ledger has heard: anything else has taken its place since.
         # One of which nobody tells who made it is the run's by this very word.
-        if not is_own or run.ownership.is_own(tagged) is not False or real in run.ownership.lent:
+        if not is_own or run.ownership.is_own(tagged) is not False or run.ownership.lent.get(real) == tagged:
             run.ownership.claim(real, tagged, S_ISDIR(found.st_mode))
         return real
 

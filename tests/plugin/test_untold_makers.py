@@ -286,6 +286,35 @@ def test_what_is_tagged_goes(make_project: MakeProject, way: str, workers: tuple
     assert kept_in(result) == {"untagged.json": NOT_TOLD}
 
 
+REPLACED = """\
+import subprocess
+from pathlib import Path
+from pytest_session_guard._run import artifacts
+
+STORE = Path(__file__).parents[1] / "store"
+tag = artifacts.tag
+
+def test_it(session_guard, monkeypatch):
+    def tag_and_let_it_be_replaced(*arguments):
+        tag(*arguments)
+        subprocess.run(["sh", "-ec", "echo live > new; mv new a"], cwd=STORE, check=True)
+
+    monkeypatch.setattr(artifacts, "tag", tag_and_let_it_be_replaced)
+    (STORE / "a").write_text("x")
+    session_guard.artifact(STORE / "a")
+"""
+
+
+def test_what_took_its_place_as_it_was_tagged_is_not_the_runs_by_the_tests_word(make_project: MakeProject) -> None:
+    project = make_project({"test_it.py": REPLACED, "conftest.py": FORBIDDEN})
+    store = make_store(project)
+
+    result = run_without(project, store, "", LAYERS)
+
+    assert result.status == 0, result.words
+    assert (store / "a").read_text() == "live\n", result.words
+
+
 KILLED = """\
 import os
 from pathlib import Path
