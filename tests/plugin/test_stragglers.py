@@ -59,7 +59,7 @@ def test_starts_a_pytest(tmp_path, monkeypatch):
 
 def test_starts_a_pytest_that_stays(tmp_path, monkeypatch):
     words = inner_pytest(tmp_path, monkeypatch)
-    words[1:3] = ["-c", "import pytest, sys, time; pytest.main(sys.argv[1:]); time.sleep(9)"]
+    words[1:3] = ["-c", "import pytest, sys, time; pytest.main(sys.argv[1:]); time.sleep(2)"]
     inner = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     while " passed" not in inner.stdout.readline():
         pass
