@@ -86,7 +86,7 @@ class GuardRun:
         self.journal = Journal(self.directory.path, self.label)
         self.reader = JournalReader(self.directory.path, self.label, skip=self.journal.names)
         self.everybody = JournalReader(self.directory.path, skip=self.journal.names)
-        arrivals = Arrivals(self._is_shared, tells_makers=True)
+        arrivals = Arrivals(self._is_others_too, tells_makers=True)
         self.ownership = Ownership(self.journal.append, self._everybodys_records, arrivals)
         self.leniency = Leniency(self)
         self.charging = Charging(self)
@@ -134,9 +134,10 @@ class GuardRun:
             started_ns=self.directory.started_ns,
         )
 
-    def _is_shared(self, path: str) -> bool:
-        """Whether others may be at work at a path, and the run removes what it made there."""
-        return self.policy.rule_for(path).zone is Zone.SHARED
+    def _is_others_too(self, path: str) -> bool:
+        """Whether others may be at work at a path, and the run removes what it made there: in ``report`` mode everywhere."""
+        zone = self.policy.rule_for(path).zone
+        return zone is Zone.SHARED or (zone is Zone.PROTECTED and self.settings.mode == "report")
 
     @property
     def span(self) -> Span:

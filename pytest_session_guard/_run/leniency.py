@@ -10,6 +10,7 @@ from pytest_session_guard._controls.cleanup import Cleanup
 from pytest_session_guard._controls.ledger import read_run
 from pytest_session_guard._core.events import Intent
 from pytest_session_guard._core.records import Outcome
+from pytest_session_guard._core.removal import NOT_TOLD
 from pytest_session_guard._core.zones import Action, Zone, is_within
 from pytest_session_guard._host.fsops import Raw
 from pytest_session_guard._host.identity import identity_from_stat
@@ -88,13 +89,16 @@ class Leniency:
         run = self._run
         run.ownership.settle()
         run.ownership.ask_others()
-        own = run.ownership.paths
+        known = [*run.ownership.paths, *run.ownership.lent]
+        untold: dict[str, str] = {}
 
         def remove(path: str) -> None:
             # What was made elsewhere may have come along with a directory that was renamed.
-            everywhere.apply(everywhere.plan([path, *(inner for inner in list(own) if is_within(inner, path))]))
+            removed = everywhere.apply(everywhere.plan([path, *(inner for inner in known if is_within(inner, path))]))
+            # What stays for another reason is somebody else's.
+            untold.update((stays, why) for stays, why in removed.kept if why == NOT_TOLD)
 
-        kept = take_back(self._deeds, remove)
+        kept = [*take_back(self._deeds, remove), *untold.items()]
         changed = {deed.path for deed in self._deeds if deed.what == "changed"}
         kept += undo_changes(read_run(run.directory.path), changed).kept
         missed = ((path, why) for path, why in kept if why != AS_IT_WAS)

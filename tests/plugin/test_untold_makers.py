@@ -315,6 +315,39 @@ def test_what_took_its_place_as_it_was_tagged_is_not_the_runs_by_the_tests_word(
     assert (store / "a").read_text() == "live\n", result.words
 
 
+LENIENT = """\
+import contextlib, os, time
+from pathlib import Path
+
+STORE = Path.home() / "store"
+
+def test_fails():
+    (STORE / "made").write_text("x")
+    with contextlib.suppress(OSError):
+        os.symlink("x" * 5000, STORE / "a")
+    (STORE.parents[1] / "go").write_text("now")
+    while not (STORE / "b").exists():
+        time.sleep(0.005)
+"""
+
+
+@pytest.mark.parametrize("conftest", ["", FORBIDDEN], ids=["told", "untold"])
+def test_report_mode_puts_back_only_what_is_told_to_be_the_runs(make_project: MakeProject, conftest: str) -> None:
+    home = {"store/real.json": "real"}
+    project = make_project({"test_it.py": LENIENT, "conftest.py": conftest}, home)
+    live = "while ! [ -s ../../go ]; do sleep 0.005; done; echo live > a; touch b"
+    with subprocess.Popen(["sh", "-c", live], cwd=project.home / "store") as application:
+        result = project.run("--session-guard=report", LAYERS, f"--session-guard-free={project.base}/go")
+        application.wait(timeout=30)
+
+    assert result.status == 0, result.words
+    assert (project.home / "store" / "a").read_text() == "live\n", result.words
+    # What nobody tells who made it stays, and is said to.
+    assert names_in(project.home / "store") == {"real.json", "a", "b", *(["made"] if conftest else [])}, result.words
+    missed = f"could not be put back as it was: {str(project.home / 'store' / 'made')!r}: {NOT_TOLD}"
+    assert (missed in result.words) is bool(conftest), result.words
+
+
 KILLED = """\
 import os
 from pathlib import Path
