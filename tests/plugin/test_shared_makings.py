@@ -167,6 +167,11 @@ HURTS = {
     "in_own_directory": "sh('rm -rf made')",
     "native_code": "assert ctypes.CDLL(None).unlink(os.fsencode(STORE / 'live')) == -1",
     "another_interpreter": "subprocess.run([sys.executable, '-IS', '-c', 'import os; os.remove(\"live\")'], cwd=STORE)",
+    "by_a_link_of_its_own": "sh('ln -sf live own_link; chown $(id -u) own_link')",
+    "attribute_by_a_link": "sh('ln -sf live other_link'); assert ctypes.CDLL(None).setxattr("
+    "os.fsencode(STORE / 'other_link'), b'user.x', b'1', 1, 0) == -1",
+    "by_a_descriptor": "assert ctypes.CDLL(None).fchownat(os.open('live', os.O_RDONLY), b'', os.getuid(), -1, 0x1000) == -1",
+    "by_proc": "sh('rm -f /proc/self/cwd/live')",
     "after_a_failure": "sh('mkdir live || :; rm -f live')",
 }
 

@@ -107,6 +107,7 @@ def paths_of(notification: seccomp.Notification) -> list[str]:
 def views_of(notification: seccomp.Notification) -> list[str]:
     """How the caller reaches what is at each of the paths, also when somebody renames a directory on the way meanwhile.
 
+    :returns: ``""`` where the path itself says it: it was reached through a symlink, a descriptor or ``/proc``.
     :raises OSError: the thread is gone, or may not be looked at.
     """
     return [_view_at(notification, spot) for spot in _SPOTS[notification.name]]
@@ -136,9 +137,13 @@ def leaves_what_is_there(notification: seccomp.Notification) -> bool:
     return notification.name in _NEVER_OVER if flags is None else flags & _TO_CREATE == _TO_CREATE
 
 
-def links_descriptor(notification: seccomp.Notification) -> bool:
-    """Whether what a call links may be an open file that has no name yet (``O_TMPFILE``)."""
-    return notification.name == "linkat" and bool(notification.arguments[4] & (_EMPTY_PATH | _FOLLOW))
+def links_descriptor(notification: seccomp.Notification, source: str) -> bool:
+    """Whether what a call links may be an open file that has no name yet (``O_TMPFILE``).
+
+    :param source: the path that it links.
+    """
+    flags = notification.arguments[4] if notification.name == "linkat" else 0
+    return bool(flags & _EMPTY_PATH or (flags & _FOLLOW and source.startswith("/proc/")))
 
 
 def makes(notification: seccomp.Notification) -> bool:
@@ -171,7 +176,7 @@ def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
         number = _HERE if directory is None else arguments[directory] & 0xFFFFFFFF
         base = f"/proc/{thread}/cwd" if number == _HERE else f"/proc/{thread}/fd/{_descriptor(number)}"
         name = os.path.join(os.readlink(base), name).rstrip("/")
-    if notification.name in _FOLLOWING and not _takes_link_itself(notification):
+    if _follows_links(notification):
         return os.path.realpath(name)
     above, _, last = name.rpartition("/")
     return os.path.normpath(os.path.join(_resolved(above or "/"), last))
@@ -180,9 +185,11 @@ def _path_at(notification: seccomp.Notification, spot: _Spot) -> str:
 def _view_at(notification: seccomp.Notification, spot: _Spot) -> str:
     directory, place = spot
     thread = notification.thread
-    if notification.path or place is None:
+    if notification.path or place is None or _follows_links(notification):
         return ""
     name = _name_at(notification, place).rstrip("/")
+    if not name or name.startswith("/proc/"):
+        return ""
     if name.startswith("/"):
         return f"/proc/{thread}/root{name}"
     number = _HERE if directory is None else notification.arguments[directory] & 0xFFFFFFFF
@@ -204,8 +211,9 @@ def _how_of_openat2(notification: seccomp.Notification) -> int:
     return int(flags)
 
 
-def _takes_link_itself(notification: seccomp.Notification) -> bool:
-    return notification.name == "fchownat" and bool(notification.arguments[4] & _NO_FOLLOW)
+def _follows_links(notification: seccomp.Notification) -> bool:
+    takes_itself = notification.name == "fchownat" and notification.arguments[4] & _NO_FOLLOW
+    return notification.name in _FOLLOWING and not takes_itself
 
 
 def _resolved(directory: str) -> str:

@@ -183,7 +183,7 @@ class Ear:
         label = self._label_of(thread)
         if len(every) > 1 and operation_of(call) == "rename" and self._custody.is_shared(source):
             self.makings.note(Making("moved", path, source), label, thread)
-        elif len(every) > 1 and not links_descriptor(call):
+        elif len(every) > 1 and not links_descriptor(call, source):
             seen = look(f"/proc/{thread}/root{source}")
             making = Making("named", path, source, seen.identity, stat.S_ISDIR(seen.mode))
             remember = self.makings.note if self._custody.is_shared(source) else self.makings.bring
