@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -241,7 +242,11 @@ def test_workers_of_a_pool_from_before_the_guard_are_left_nowhere(make_project: 
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "still running" not in done.stdout + done.stderr
-    assert [line for line in commands_of_all() if "early" in line and str(project.root) in line] == []
+    # The keeper, which has the launcher's command line, goes a moment after it; a worker that is left would stay.
+    deadline = time.monotonic() + 20
+    while left := [line for line in commands_of_all() if "early" in line and str(project.root) in line]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def commands_of_all() -> Iterator[str]:
